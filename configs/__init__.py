@@ -1,0 +1,1 @@
+"""Worked example configurations, shipped with the package."""

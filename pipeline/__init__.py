@@ -1,0 +1,1 @@
+"""The command line: configuration, commands, progress and inspection."""

@@ -1,0 +1,1 @@
+"""Samples, vocabulary, splits, pictures and their geometry."""

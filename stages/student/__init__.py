@@ -1,0 +1,1 @@
+"""Stage two: the student, trained against the store."""

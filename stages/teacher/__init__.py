@@ -1,0 +1,1 @@
+"""Stage one: rationales and embeddings, written into the store."""
