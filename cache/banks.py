@@ -1,0 +1,381 @@
+"""Banks: one kind of embedding for every sample, in LMDB shards.
+
+A shard is a single LMDB file with two tables: ``rows`` (image id -> payload) and ``keys`` (image id -> the
+16-byte key of everything that decided the payload). It is written whole and never changed, so readers need
+no locks and may be opened in any process. A payload is the encoded tokens (see `cache.codec`) and, in a
+masked bank, one little-endian int32 length per sequence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.atomic import replacing, system_fault, write_bytes
+from cache.codec import STORAGE_TYPES, StorageType, decode, encode, encoded_size
+from cache.errors import UserError
+from cache.keys import fingerprint
+from cache.manifest import Manifest, Part, describe_part, load_manifest, next_number
+from cache.paths import StorePaths
+
+_LENGTH = np.dtype("<i4")
+_COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
+_KEY_LIMIT = 511  # LMDB's longest key
+
+
+@dataclass(frozen=True, slots=True)
+class BankHeader:
+    """What every row of a bank has in common.
+
+    shape      of one row's tokens, the last axis being the width: (577, 1024), (4, 77, 768)
+    masked     rows carry true lengths, one per sequence along the first axis
+    geometry   of the pictures' frame, see `stages.data.geometry`; None for text
+    encoder    identity of what made the vectors
+    """
+
+    name: str
+    storage: StorageType
+    shape: tuple[int, ...]
+    masked: bool
+    geometry: dict[str, Any] | None
+    encoder: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(asdict(self))
+
+    @property
+    def token_bytes(self) -> int:
+        return encoded_size(int(np.prod(self.shape[:-1])), self.shape[-1], self.storage)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.token_bytes + (self.shape[0] * _LENGTH.itemsize if self.masked else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class BankRow:
+    """One row: tokens float32 in the bank's shape, and lengths [first axis] where the bank is masked."""
+
+    tokens: NDArray[np.float32]
+    lengths: NDArray[np.int32] | None
+
+
+def write_header(paths: StorePaths, header: BankHeader) -> None:
+    """Lays the header beside the shards it describes; written before the first of them."""
+    write_bytes(_header_path(paths, header.name, header.fingerprint), _header_json(header))
+
+
+def read_header(paths: StorePaths, name: str) -> BankHeader:
+    """The header in force of a bank. Raises UserError where the bank is missing or its header is broken."""
+    return _header_in_force(paths, load_manifest(paths.require()), name)
+
+
+def _header_in_force(paths: StorePaths, manifest: Manifest, name: str) -> BankHeader:
+    current = manifest.current
+    if name not in current:
+        there = ", ".join(sorted({part.name for part in manifest.parts if part.kind == "bank"})) or "none"
+        raise UserError(
+            f"the store at {paths.root} has no bank {name!r} (it has: {there}); "
+            "make it with `mipd-pipe embed-teacher`"
+        )
+    path = _header_path(paths, name, current[name])
+    try:
+        fields = json.loads(path.read_bytes())
+        header = BankHeader(**{**fields, "shape": tuple(fields["shape"])})
+    except (OSError, ValueError, KeyError, TypeError) as reason:
+        raise UserError(f"bank header {path} cannot be read ({reason}); {_REBUILD}") from None
+    if header.fingerprint != current[name] or header.storage not in STORAGE_TYPES:
+        raise UserError(f"bank header {path} is not the one its shards were written with; {_REBUILD}")
+    return header
+
+
+_REBUILD = "rebuild the bank with `mipd-pipe embed-teacher`"
+
+
+def _header_path(paths: StorePaths, name: str, mark: str) -> Path:
+    return paths.bank(name) / f"{mark[:12]}.json"
+
+
+def _header_json(header: BankHeader) -> bytes:
+    return (json.dumps(asdict(header), indent=1) + "\n").encode()
+
+
+class ShardWriter:
+    """Fills one shard; nothing of it is visible before its block has ended.
+
+    Used as ``with ShardWriter.open(...) as shard: shard.add(...)``; leaving the block without an exception
+    renames the file into place, after which `part` describes it for the manifest.
+    """
+
+    def __init__(self, header: BankHeader, env: lmdb.Environment) -> None:
+        self.header = header
+        self.part: Part | None = None
+        self._env = env
+        self._tables = (env.open_db(b"rows"), env.open_db(b"keys"))
+        self._pending: list[tuple[bytes, bytes, bytes]] = []
+
+    @staticmethod
+    @contextmanager
+    def open(
+        paths: StorePaths, header: BankHeader, capacity: int, producer: dict[str, Any]
+    ) -> Iterator[ShardWriter]:
+        """A writer for at most `capacity` rows. Disk faults are raised as MachineError."""
+        folder = paths.bank(header.name)
+        target = folder / f"{header.fingerprint[:12]}-{next_number(paths, folder, '.lmdb'):05d}.lmdb"
+        with replacing(target) as temporary, _system_faults():
+            env = _open_for_writing(temporary, header, capacity)
+            try:
+                writer = ShardWriter(header, env)
+                yield writer
+                writer._flush()
+                env.sync(True)
+                rows = writer._count()
+            finally:
+                env.close()
+        if rows:
+            writer.part = describe_part(
+                paths, target, "bank", rows, producer, header.name, header.fingerprint
+            )
+        else:
+            target.unlink()
+
+    def parts(self) -> list[Part]:
+        """The finished shard's manifest entry; none where no row was added."""
+        return [self.part] if self.part else []
+
+    def add(
+        self,
+        image: str,
+        row_key: str,
+        tokens: NDArray[np.float32],
+        lengths: NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Adds a row. `row_key` is a hex fingerprint of all that decided the row."""
+        header = self.header
+        assert tokens.shape == header.shape, (tokens.shape, header.shape)
+        assert (lengths is not None) == header.masked
+        try:
+            payload = encode(tokens, header.storage)
+        except ValueError as reason:
+            raise UserError(f"bank {header.name!r}, image {image!r}: {reason}") from None
+        if lengths is not None:
+            payload += lengths.astype(_LENGTH).tobytes()
+        self._pending.append((_lmdb_key(image), bytes.fromhex(row_key), payload))
+        if len(self._pending) * header.row_bytes >= _COMMIT_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, keys = self._tables
+        with self._env.begin(write=True) as transaction:
+            for key, row_key, payload in self._pending:
+                transaction.put(key, payload, db=rows)
+                transaction.put(key, row_key, db=keys)
+        self._pending.clear()
+
+    def _count(self) -> int:
+        with self._env.begin() as transaction:
+            return int(transaction.stat(self._tables[0])["entries"])
+
+
+@contextmanager
+def _system_faults() -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as reason:
+        raise system_fault(reason) from reason
+
+
+def _open_for_writing(path: Path, header: BankHeader, capacity: int) -> lmdb.Environment:
+    # Each payload fills whole 4096-byte pages behind a 16-byte page header; keys need a few pages more.
+    pages = capacity * (header.row_bytes // 4096 + 3) + 1024
+    return lmdb.open(
+        str(path), subdir=False, map_size=pages * 4096, max_dbs=2, lock=False, sync=False, metasync=False
+    )
+
+
+def _lmdb_key(image: str) -> bytes:
+    key = image.encode()
+    if not 0 < len(key) <= _KEY_LIMIT:
+        raise UserError(
+            f"image name {image[:60]!r}... has {len(key)} bytes; a bank's key holds 1 to {_KEY_LIMIT}: "
+            "rename the picture"
+        )
+    return key
+
+
+class BankReader:
+    """Read-only view of a bank's rows in force; a later shard's row replaces an earlier one's.
+
+    Shards are opened in the process that reads them, at the first read, so a reader may be handed to worker
+    processes, forked or spawned.
+    """
+
+    def __init__(self, paths: StorePaths, name: str) -> None:
+        """Reads the header and all keys. Raises UserError where the bank is missing or a shard is damaged.
+
+        `row_keys` maps each image to the hex key of what decided its row.
+        """
+        manifest = load_manifest(paths.require())
+        self.header = _header_in_force(paths, manifest, name)
+        self._root = paths.root
+        self._parts = manifest.in_force("bank", name)
+        self._open: dict[int, _Shard] = {}
+        self._process = os.getpid()
+        self._shard_of: dict[str, int] = {}
+        self.row_keys: dict[str, str] = {}
+        try:
+            for shard in range(len(self._parts)):
+                self._read_keys(shard)
+        finally:
+            self.close()
+
+    def __len__(self) -> int:
+        return len(self._shard_of)
+
+    def __contains__(self, image: object) -> bool:
+        return image in self._shard_of
+
+    @property
+    def images(self) -> list[str]:
+        return list(self._shard_of)
+
+    def read(self, image: str) -> BankRow:
+        """One row, decoded to float32. Raises UserError where the bank has no such image."""
+        header = self.header
+        payload = self.payload(image)
+        tokens = decode(payload, header.shape, header.storage)
+        lengths = None
+        if header.masked:
+            lengths = np.frombuffer(payload, _LENGTH, offset=header.token_bytes).astype(np.int32)
+        return BankRow(tokens, lengths)
+
+    def payload(self, image: str) -> memoryview:
+        """The stored bytes of a row without a copy; valid until `close`. Raises UserError as `read` does."""
+        if image not in self._shard_of:
+            raise UserError(
+                f"bank {self.header.name!r} has no row for image {image!r} (it has {len(self)} rows); "
+                "run `mipd-pipe embed-teacher` again with this data set"
+            )
+        number = self._shard_of[image]
+        with self._damage(number):
+            shard = self._shard(number)
+            payload = shard.transaction.get(image.encode(), db=shard.rows)
+            if payload is None or len(payload) != self.header.row_bytes:
+                found = 0 if payload is None else len(payload)
+                raise ValueError(
+                    f"the row of image {image!r} has {found} bytes, the header says {self.header.row_bytes}"
+                )
+        return memoryview(payload)
+
+    def close(self) -> None:
+        """Closes the shards; the next read opens them again."""
+        if self._process == os.getpid():
+            for number in self._open:
+                _release(self._path(number))
+        self._open.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a spawned worker: everything but the open files."""
+        return {**self.__dict__, "_open": {}}
+
+    def _shard(self, number: int) -> _Shard:
+        if self._process != os.getpid():
+            # After a fork the parent's environments must not be used: a transaction belongs to one process.
+            self._open, self._process = {}, os.getpid()
+        if number not in self._open:
+            part, path = self._parts[number], self._path(number)
+            # Checked first: LMDB maps the file, and a read behind its end would kill the process (SIGBUS).
+            if path.stat().st_size != part.bytes:
+                raise ValueError(f"it has {path.stat().st_size} bytes, the manifest says {part.bytes}")
+            self._open[number] = _acquire(path)
+        return self._open[number]
+
+    def _path(self, number: int) -> Path:
+        return self._root / self._parts[number].path
+
+    def _read_keys(self, number: int) -> None:
+        with self._damage(number):
+            shard = self._shard(number)
+            found = [
+                (bytes(image).decode(), bytes(key).hex())
+                for image, key in shard.transaction.cursor(shard.keys)
+            ]
+            if len(found) != self._parts[number].rows:
+                raise ValueError(f"it has {len(found)} rows, the manifest says {self._parts[number].rows}")
+        self.row_keys |= found
+        self._shard_of |= {image: number for image, _ in found}
+
+    @contextmanager
+    def _damage(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, lmdb.Error) as reason:
+            raise UserError(
+                f"bank shard {self._path(number)} cannot be read ({reason}); "
+                "find the damage with `mipd-pipe inspect verify`"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One open shard. The transaction sees the tables only if they were opened before it began."""
+
+    env: lmdb.Environment
+    rows: Any
+    keys: Any
+    transaction: lmdb.Transaction
+
+    @staticmethod
+    def open(path: Path) -> _Shard:
+        env = lmdb.open(
+            str(path), subdir=False, readonly=True, lock=False, max_dbs=2, readahead=False, max_spare_txns=0
+        )
+        rows, keys = (env.open_db(name, create=False) for name in (b"rows", b"keys"))
+        return _Shard(env, rows, keys, env.begin(buffers=True))
+
+
+@dataclass(slots=True)
+class _Shared:
+    """An open shard and how many readers of this process use it."""
+
+    shard: _Shard
+    readers: int = 0
+
+
+# LMDB refuses to open a file twice in one process, and a data set may well have two readers of a bank.
+_open_shards: dict[Path, _Shared] = {}
+_open_in = os.getpid()
+_open_lock = threading.Lock()
+
+
+def _acquire(path: Path) -> _Shard:
+    global _open_in
+    with _open_lock:
+        if _open_in != os.getpid():  # forked: the parent's environments are its own
+            _open_shards.clear()
+            _open_in = os.getpid()
+        if path not in _open_shards:
+            _open_shards[path] = _Shared(_Shard.open(path))
+        _open_shards[path].readers += 1
+        return _open_shards[path].shard
+
+
+def _release(path: Path) -> None:
+    with _open_lock:
+        shared = _open_shards[path]
+        shared.readers -= 1
+        if not shared.readers:
+            del _open_shards[path]
+            shared.shard.transaction.abort()
+            shared.shard.env.close()

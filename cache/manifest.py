@@ -1,0 +1,225 @@
+"""The list of everything finished in a store. What it does not list does not count.
+
+A part is first written and renamed into place and only then listed here, so a kill at any moment leaves
+either a listed whole part or an unlisted leftover that the next writer removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cache.atomic import TEMPORARY, write_bytes
+from cache.errors import UserError
+from cache.keys import digest_file, fingerprint
+from cache.lock import open_lock_file, try_lock
+from cache.paths import StorePaths
+
+FORMAT = 1
+PartKind = Literal["rationales", "quarantine", "bank", "vectors", "labels", "index"]
+_PART_SUFFIXES = {".parquet", ".lmdb", ".faiss"}
+_DIGITS = re.compile("[0-9]{5,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One finished file.
+
+    path         relative to the store
+    name         bank or vector family; "" for rationales and quarantine
+    fingerprint  of the settings that decide the part's contents (a bank's header); "" where rows carry keys
+    checksum     blake2b-128 of the file's bytes
+    producer     what wrote it: command, version, and whatever else helps to explain it later
+    """
+
+    path: str
+    kind: PartKind
+    name: str
+    rows: int
+    bytes: int
+    checksum: str
+    fingerprint: str
+    written_at: str
+    producer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Parts in the order they were finished; for the same picture a later row replaces an earlier one."""
+
+    format: int = FORMAT
+    data_fingerprint: str = ""
+    held_out_verbs: tuple[str, ...] = ()
+    current: dict[str, str] = field(default_factory=dict)  # bank or vector family -> fingerprint in force
+    parts: tuple[Part, ...] = ()
+
+    def of(self, kind: PartKind, name: str = "") -> list[Part]:
+        return [part for part in self.parts if part.kind == kind and part.name == name]
+
+    def in_force(self, kind: PartKind, name: str) -> list[Part]:
+        """The parts of a bank or family that were written with the settings now in force."""
+        fingerprint = self.current.get(name)
+        return [part for part in self.of(kind, name) if part.fingerprint == fingerprint]
+
+
+def load_manifest(paths: StorePaths) -> Manifest:
+    """Reads the manifest; an absent one is empty. Raises UserError where it is damaged or newer."""
+    try:
+        fields = json.loads(paths.manifest.read_bytes())
+    except FileNotFoundError:
+        return Manifest()
+    except ValueError as reason:
+        raise UserError(
+            f"{paths.manifest} is not JSON ({reason}); it is written all at once, so something else "
+            f"changed it: {_RESTORE}"
+        ) from None
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{paths.manifest} has store format {found!r}; this version reads format {FORMAT}: "
+            "use the version of mipd-pipe that wrote it, or rebuild the store"
+        )
+    recorded, contents = fields.pop("checksum", None), fingerprint(fields)
+    if recorded != contents:
+        raise UserError(
+            f"{paths.manifest} was changed after it was written: its contents have checksum {contents}, "
+            f"it records {recorded}; {_RESTORE}"
+        )
+    try:
+        parts = tuple(Part(**part) for part in fields.pop("parts"))
+        held_out = tuple(fields.pop("held_out_verbs"))
+        return Manifest(parts=parts, held_out_verbs=held_out, **fields)
+    except (KeyError, TypeError) as reason:
+        raise UserError(
+            f"{paths.manifest} lacks or has an unknown field ({reason}): use the version of mipd-pipe that "
+            "wrote it, or rebuild the store"
+        ) from None
+
+
+_RESTORE = "restore it from a copy, or move the store away and run again"
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    """With a checksum of its own, because it alone says what counts and no other file vouches for it."""
+    fields = asdict(manifest)
+    return (json.dumps({**fields, "checksum": fingerprint(fields)}, indent=1) + "\n").encode()
+
+
+def describe_part(
+    paths: StorePaths,
+    path: Path,
+    kind: PartKind,
+    rows: int,
+    producer: dict[str, Any],
+    name: str = "",
+    fingerprint: str = "",
+) -> Part:
+    """The manifest's entry of a file that is in its final place."""
+    return Part(
+        path=path.relative_to(paths.root).as_posix(),
+        kind=kind,
+        name=name,
+        rows=rows,
+        bytes=path.stat().st_size,
+        checksum=digest_file(path),
+        fingerprint=fingerprint,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        producer=producer,
+    )
+
+
+@contextmanager
+def editing(paths: StorePaths) -> Iterator[list[Manifest]]:
+    """Read-modify-write of the manifest: put the new one in place of the list's only element.
+
+    Held by a short lock of its own, so that several workers may finish parts of one store.
+    """
+    lock = paths.root / "manifest.lock"
+    descriptor = open_lock_file(lock)
+    try:
+        try_lock(descriptor, lock, fcntl.LOCK_EX)
+        before = load_manifest(paths)
+        cell = [before]
+        yield cell
+        if cell[0] != before or not paths.manifest.exists():
+            write_bytes(paths.manifest, _to_json(cell[0]))
+    finally:
+        os.close(descriptor)
+
+
+def add_parts(paths: StorePaths, parts: Iterable[Part]) -> None:
+    """Lists finished parts, all of them in one step."""
+    with editing(paths) as cell:
+        cell[0] = replace(cell[0], parts=(*cell[0].parts, *parts))
+
+
+def replace_part(paths: StorePaths, part: Part) -> None:
+    """Lists a part in place of all earlier ones of its kind and name, then removes their files."""
+    with editing(paths) as cell:
+        old = cell[0].of(part.kind, part.name)
+        kept = tuple(p for p in cell[0].parts if p not in old)
+        cell[0] = replace(cell[0], parts=(*kept, part))
+    for before in old:
+        (paths.root / before.path).unlink(missing_ok=True)
+
+
+def put_in_force(paths: StorePaths, name: str, fingerprint: str) -> None:
+    """Says which settings' parts of a bank or family count from now on; older parts stay on disk."""
+    with editing(paths) as cell:
+        cell[0] = replace(cell[0], current={**cell[0].current, name: fingerprint})
+
+
+def next_number(paths: StorePaths, folder: Path, suffix: str) -> int:
+    """One more than the highest number of the files ``*-00012<suffix>`` of a folder, listed or there.
+
+    A listed file that was deleted keeps its number: a new one of its name would be listed twice.
+    """
+    listed = [paths.root / part.path for part in load_manifest(paths).parts]
+    files = [*folder.glob(f"*{suffix}"), *(path for path in listed if path.parent == folder)]
+    numbers = [_part_number(path) for path in files if path.suffix == suffix]
+    return max((number for number in numbers if number is not None), default=-1) + 1
+
+
+def _part_number(path: Path) -> int | None:
+    """12 of ``*-00012.parquet``; None where the name is not a part's."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if path.suffix in _PART_SUFFIXES and _DIGITS.fullmatch(number) else None
+
+
+def find_leftovers(paths: StorePaths) -> list[Path]:
+    """Files of a store that its manifest does not list: what a killed writer left. Nothing reads them.
+
+    A file that no writer would have named so is none of them.
+    """
+    listed = {paths.root / part.path for part in load_manifest(paths).parts}
+    folders = (paths.rationales, paths.quarantine, paths.root / "banks", paths.vectors, paths.index)
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    finished = [path for path in files if _part_number(path) is not None and path not in listed]
+    unfinished = [path for path in [*paths.root.glob(f"*{TEMPORARY}*"), *files] if TEMPORARY in path.name]
+    return [*finished, *unfinished]
+
+
+def remove_leftovers(paths: StorePaths) -> list[Path]:
+    """Removes and returns the leftovers; call it only while holding the store for writing.
+
+    Raises UserError where the manifest is missing beside finished parts: it was lost, because a writer makes
+    it before its first part, and everything would be taken for leftovers.
+    """
+    leftovers = find_leftovers(paths)
+    finished = [path for path in leftovers if _part_number(path) is not None]
+    if finished and not paths.manifest.exists():
+        raise UserError(
+            f"{paths.manifest} is missing, but there are {len(finished)} parts, e.g. {finished[0]}: without "
+            f"it they would be removed as leftovers; {_RESTORE}"
+        )
+    for path in leftovers:
+        path.unlink()
+    return leftovers

@@ -1,0 +1,42 @@
+"""Parquet parts: written whole, read with the damage named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cache.atomic import replacing
+from cache.errors import UserError
+from cache.manifest import Part
+from cache.paths import StorePaths
+
+
+def write_table(target: Path, table: pa.Table) -> None:
+    """Raises MachineError where the disk is full or cannot be written."""
+    with replacing(target) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_parts(paths: StorePaths, parts: Sequence[Part], schema: pa.Schema, columns: list[str]) -> pa.Table:
+    """The parts' rows one after another, only the given columns of `schema`, in the order given.
+
+    Raises UserError where a part is missing or damaged.
+    """
+    picked = pa.schema([schema.field(name) for name in columns])
+    return pa.concat_tables(
+        [_read_part(paths.root / part.path, picked) for part in parts] or [picked.empty_table()]
+    )
+
+
+def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        # `ParquetFile` takes the path as it is; other readers see patterns in "[1]" and columns in "a=1".
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=schema.names).select(schema.names)
+    except (OSError, pa.ArrowException, KeyError) as reason:
+        raise UserError(
+            f"part {path} cannot be read ({reason}); find the damage with `mipd-pipe inspect verify`"
+        ) from None

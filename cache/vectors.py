@@ -1,0 +1,156 @@
+"""Pooled vectors and label vectors in Parquet, every vector beside its key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cache.errors import UserError
+from cache.keys import derive_number
+from cache.manifest import Part, PartKind, describe_part, load_manifest, next_number
+from cache.parquet import read_parts, write_table
+from cache.paths import StorePaths
+
+Floats = NDArray[np.float32]
+
+PICTURES = "pictures"  # one vector per picture
+RATIONALES = "rationales"  # one vector per usable rationale
+LABELS = ("verbs", "roles", "nouns")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorKey:
+    """What a pooled vector stands for; aspect and polarity are "" for a picture."""
+
+    image: str
+    aspect: str = ""
+    polarity: str = ""
+
+    @property
+    def id(self) -> int:
+        """The number FAISS carries: decided by the key, so no file relies on another file's row order."""
+        return derive_number("vector", self.image, self.aspect, self.polarity)
+
+
+def vector_schema(dim: int) -> pa.Schema:
+    fields = [pa.field("id", pa.int64(), nullable=False)]
+    fields += [
+        pa.field(name, pa.string(), nullable=False) for name in ("image", "aspect", "polarity", "row_key")
+    ]
+    return pa.schema([*fields, pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)])
+
+
+def label_schema(dim: int) -> pa.Schema:
+    fields = [pa.field(name, pa.string(), nullable=False) for name in ("label", "text")]
+    return pa.schema([*fields, pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)])
+
+
+def write_vectors(
+    paths: StorePaths,
+    family: str,
+    keys: Sequence[VectorKey],
+    row_keys: Sequence[str],
+    vectors: Floats,
+    fingerprint: str,
+    producer: dict[str, Any],
+) -> Part:
+    """Writes one part of pooled vectors [N, E] and returns its manifest entry."""
+    assert len(keys) == len(row_keys) == len(vectors)
+    columns = [
+        pa.array([key.id for key in keys], pa.int64()),
+        pa.array([key.image for key in keys]),
+        pa.array([key.aspect for key in keys]),
+        pa.array([key.polarity for key in keys]),
+        pa.array(list(row_keys)),
+        _vector_column(vectors),
+    ]
+    table = pa.Table.from_arrays(columns, schema=vector_schema(vectors.shape[1]))
+    number = next_number(paths, paths.vectors, ".parquet")
+    target = paths.vectors / f"{family}-{number:05d}.parquet"
+    return _write(paths, table, target, "vectors", family, fingerprint, producer)
+
+
+def write_labels(
+    paths: StorePaths,
+    family: str,
+    labels: Sequence[str],
+    texts: Sequence[str],
+    vectors: Floats,
+    fingerprint: str,
+    producer: dict[str, Any],
+) -> Part:
+    """Writes the label vectors [N, E] of one family and returns the manifest entry."""
+    assert family in LABELS
+    assert len(labels) == len(texts) == len(vectors)
+    columns = [
+        pa.array(list(labels), pa.string()),
+        pa.array(list(texts), pa.string()),
+        _vector_column(vectors),
+    ]
+    table = pa.Table.from_arrays(columns, schema=label_schema(vectors.shape[1]))
+    number = next_number(paths, paths.vectors, ".parquet")
+    target = paths.vectors / f"labels-{family}-{number:05d}.parquet"
+    return _write(paths, table, target, "labels", family, fingerprint, producer)
+
+
+def _vector_column(vectors: Floats) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def _write(
+    paths: StorePaths,
+    table: pa.Table,
+    target: Path,
+    kind: PartKind,
+    family: str,
+    fingerprint: str,
+    producer: dict[str, Any],
+) -> Part:
+    write_table(target, table)
+    return describe_part(paths, target, kind, table.num_rows, producer, family, fingerprint)
+
+
+def read_vectors(paths: StorePaths, family: str, with_vectors: bool = True) -> pl.DataFrame:
+    """The newest vector of each key in force: columns of `vector_schema`, `vector` only where asked for.
+
+    Raises UserError where a part is missing or damaged.
+    """
+    parts = load_manifest(paths).in_force("vectors", family)
+    columns = ["id", "image", "aspect", "polarity", "row_key", *(["vector"] if with_vectors else [])]
+    frame = pl.from_arrow(read_parts(paths, parts, vector_schema(1), columns))
+    assert isinstance(frame, pl.DataFrame)
+    # A picture's newest row key decides: a rationale that its newer version no longer has must not be found.
+    newest = frame.filter(pl.col("row_key").last().over("image") == pl.col("row_key"))
+    newest = newest.unique("id", keep="last", maintain_order=True)
+    # A rationale names its aspect; a row that names none says that the newest version has no rationale.
+    return newest.filter(pl.col("aspect") != "") if family == RATIONALES else newest
+
+
+def read_labels(paths: StorePaths, family: str) -> tuple[list[str], Floats]:
+    """Labels and their vectors [N, E] in the order they were written: the vocabulary's.
+
+    Raises UserError where the store has none.
+    """
+    parts = load_manifest(paths.require()).in_force("labels", family)
+    if not parts:
+        raise UserError(
+            f"the store at {paths.root} has no label vectors of {family}; "
+            "make them with `mipd-pipe embed-teacher`"
+        )
+    table = read_parts(paths, parts[-1:], label_schema(1), ["label", "vector"])
+    return table["label"].to_pylist(), matrix(table["vector"].combine_chunks())
+
+
+def matrix(column: pa.Array | pl.Series) -> Floats:
+    """A column of equally long lists -> [N, E] float32."""
+    array = column.to_arrow() if isinstance(column, pl.Series) else column
+    width = array.type.list_size
+    return np.asarray(array.flatten(), dtype=np.float32).reshape(-1, width)

@@ -1,0 +1,187 @@
+"""Proves a store whole: files, checksums, counts, joins, and that nothing held out is read in training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cache.banks import BankReader
+from cache.errors import UserError
+from cache.index import index_ids, require_faiss
+from cache.keys import digest_file
+from cache.kinds import KINDS
+from cache.manifest import Manifest, Part, load_manifest
+from cache.paths import StorePaths
+from cache.rationales import read_rationales, texts_key, usable_texts
+from cache.vectors import PICTURES, RATIONALES, VectorKey, read_vectors
+
+# Given a usable rationale's row, the held-out verb that it names, or None.
+LeakRule = Callable[[Mapping[str, Any]], str | None]
+
+_RERUN = "run `mipd-pipe embed-teacher`"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: the file relative to the store, the key in it ("" = all of it), and why."""
+
+    file: str
+    key: str
+    reason: str
+
+
+def verify(
+    paths: StorePaths,
+    fast: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
+    leak: LeakRule | None = None,
+) -> list[Fault]:
+    """All faults of a store; an empty list means that everything listed is whole and fits together.
+
+    fast      skips the payload checksums
+    advance   is told the bytes read
+    leak      default: a held-out verb is named wherever it stands as a word, be it in "rocking chair"
+
+    Raises UserError where the manifest is missing or damaged, or FAISS is needed and not installed.
+    """
+    manifest = load_manifest(paths.require())
+    faults: list[Fault] = []
+    for part in manifest.parts:
+        faults += _file_faults(paths, part, fast)
+        advance(part.bytes)
+    if faults:  # joins between files that are known to be damaged would only repeat it
+        return faults
+    if any(part.kind == "index" for part in manifest.parts):
+        require_faiss()
+    joins = [("rationales", _leaks(paths, manifest.held_out_verbs, leak))]
+    joins += [(f"banks/{name}", _bank_faults(paths, manifest, name)) for name in _names(manifest, "bank")]
+    joins += [(f"index/{family}", _index_faults(paths, family)) for family in _names(manifest, "vectors")]
+    return [fault for file, found in joins for fault in _readable(file, found)]
+
+
+def _names(manifest: Manifest, kind: str) -> list[str]:
+    return sorted({part.name for part in manifest.parts if part.kind == kind})
+
+
+def _readable(file: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+    try:
+        yield from faults
+    except UserError as reason:
+        yield Fault(file, "", str(reason))
+
+
+def _file_faults(paths: StorePaths, part: Part, fast: bool) -> Iterator[Fault]:
+    path = paths.root / part.path
+    if not path.exists():
+        yield Fault(part.path, "", "listed in the manifest but missing")
+    elif path.stat().st_size != part.bytes:
+        yield Fault(part.path, "", f"has {path.stat().st_size} bytes, the manifest says {part.bytes}")
+    elif not fast and digest_file(path) != part.checksum:
+        yield Fault(part.path, "", f"contents do not match the manifest's checksum {part.checksum}")
+    elif path.suffix == ".parquet":
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowException) as reason:
+            yield Fault(part.path, "", f"is no whole Parquet file ({reason})")
+        else:
+            if rows != part.rows:
+                yield Fault(part.path, "", f"has {rows} rows, the manifest says {part.rows}")
+
+
+def _leaks(paths: StorePaths, held_out: Iterable[str], leak: LeakRule | None) -> Iterator[Fault]:
+    """Usable rationales that show training a held-out verb."""
+    verbs = frozenset(held_out)
+    if not verbs:
+        return
+    named = leak or _word_rule(verbs)
+    columns = ["image", "verb", "contrast_verb", "contrast_nouns", "text", "aspect", "polarity"]
+    for row in read_rationales(paths, columns).filter("usable").iter_rows(named=True):
+        found = next((verb for verb in (row["verb"], row["contrast_verb"]) if verb in verbs), None)
+        if verb := found or named(row):
+            reason = f"{row['polarity']} {row['aspect']} names held-out verb {verb!r}"
+            yield Fault("rationales", row["image"], reason)
+
+
+def _word_rule(verbs: Iterable[str]) -> LeakRule:
+    # A hyphen joins: "running-toward-waving" is a verb of its own and does not name "running-toward".
+    names = "|".join(map(re.escape, sorted(verbs)))
+    pattern = re.compile(rf"(?<![\w-])({names})(?![\w-])", re.IGNORECASE)
+
+    def rule(row: Mapping[str, Any]) -> str | None:
+        found = pattern.search(row["text"])
+        return found.group().lower() if found else None
+
+    return rule
+
+
+def _bank_faults(paths: StorePaths, manifest: Manifest, name: str) -> Iterator[Fault]:
+    bank = BankReader(paths, name)
+    for image in bank.images:
+        try:
+            bank.payload(image)
+        except UserError as reason:
+            yield Fault(f"banks/{name}", image, str(reason))
+    bank.close()
+    # Pooled vectors carry the fingerprint of the bank that they were pooled from.
+    families = [f for f in (PICTURES, RATIONALES) if manifest.current.get(f) == bank.header.fingerprint]
+    for family in families:
+        keys = [VectorKey(image) for image in bank.images]
+        if family == RATIONALES:
+            texts = usable_texts(paths, bank.images)
+            yield from _text_faults(bank, texts)
+            keys = _text_keys(texts)
+        yield from _pooled_faults(paths, bank, family, keys)
+
+
+def _text_faults(bank: BankReader, texts: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+    """Rows that were embedded from other texts than training should read."""
+    for image, row_key in bank.row_keys.items():
+        if image not in texts or row_key != texts_key(bank.header.fingerprint, texts[image]):
+            reason = f"was embedded from other texts than the rationales now accepted; {_RERUN}"
+            yield Fault(f"banks/{bank.header.name}", image, reason)
+
+
+def _text_keys(texts: Mapping[str, Sequence[str]]) -> list[VectorKey]:
+    """The vectors that rows of these texts should have."""
+    return [
+        VectorKey(image, *kind)
+        for image, four in texts.items()
+        for kind, text in zip(KINDS, four, strict=True)
+        if text
+    ]
+
+
+def _pooled_faults(
+    paths: StorePaths, bank: BankReader, family: str, keys: Iterable[VectorKey]
+) -> Iterator[Fault]:
+    """Rows that lack their vectors, and vectors of another version of a row than the bank has."""
+    columns = ["image", "aspect", "polarity", "row_key"]
+    vectors = read_vectors(paths, family, with_vectors=False).select(columns)
+    found = {VectorKey(*key): row_key for *key, row_key in vectors.iter_rows()}
+    name = bank.header.name
+    for key in keys:
+        if key not in found:
+            what = f"{key.polarity} {key.aspect}".strip() or "picture"
+            reason = f"the {what} has a row in bank {name!r} but no vector; {_RERUN}"
+            yield Fault(f"vectors/{family}", key.image, reason)
+    for key, row_key in found.items():
+        if bank.row_keys.get(key.image) != row_key:
+            reason = f"is of another version of the picture than its row in bank {name!r}; {_RERUN}"
+            yield Fault(f"vectors/{family}", key.image, reason)
+
+
+def _index_faults(paths: StorePaths, family: str) -> Iterator[Fault]:
+    vectors = read_vectors(paths, family, with_vectors=False)
+    for id_, image, aspect, polarity in vectors.select("id", "image", "aspect", "polarity").iter_rows():
+        if VectorKey(image, aspect, polarity).id != id_:
+            yield Fault(f"vectors/{family}", image, f"vector id {id_} is not the id of its key")
+    indexed, expected = set(index_ids(paths, family).tolist()), set(vectors["id"].to_list())
+    if indexed != expected:
+        missing, unknown = len(expected - indexed), len(indexed - expected)
+        reason = f"{missing} vectors are not in it, {unknown} of its vectors are unknown; {_RERUN}"
+        yield Fault(f"index/{family}", "", reason)

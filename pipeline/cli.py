@@ -1,0 +1,255 @@
+"""The command line. Each command's work is imported when it runs, so that `--help` loads no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from cache.errors import FindingsError, MachineError, UserError
+
+if TYPE_CHECKING:
+    from pipeline.workspace import Workspace
+
+INTERRUPTED = 130
+_DEBUG = "MIPD_DEBUG"
+
+app = typer.Typer(
+    name="mipd-pipe",
+    help="Distil a multimodal teacher into a grounded-situation student, through a cached store.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+inspect_app = typer.Typer(help="Look into the store.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(inspect_app, name="inspect")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="MIPD_CONFIG",
+        help="YAML file, or the name of an embedded config; default mipd.yaml where there is one, else demo.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=3; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _workspace(config: Path | None, assignments: list[str] | None) -> Workspace:
+    from pipeline.config import load_config
+    from pipeline.workspace import Workspace
+
+    if config is None and Path("mipd.yaml").exists():
+        config = Path("mipd.yaml")
+    elif config is None:
+        typer.echo("no mipd.yaml here: using the embedded demo configuration", err=True)
+    return Workspace(load_config(config, assignments or []))
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+@app.command()
+def run(config: ConfigOption = None, set_: SetOption = None) -> None:
+    """All stages in order, skipping what is done; ends with the result table."""
+    from pipeline import stage_one, stage_two
+
+    workspace = _workspace(config, set_)
+    stage_one.generate_rationales(workspace)
+    stage_one.embed_teacher(workspace)
+    stage_two.train_student(workspace)
+    typer.echo(stage_two.evaluate(workspace).text)
+    typer.echo(stage_two.whereabouts(workspace))
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything else.")],
+    images: Annotated[int, typer.Option(help="Number of pictures.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Same seed and number, same bytes.")] = 0,
+) -> None:
+    """Write a small data set of drawn scenes in SWiG's layout."""
+    from stages.data.scenes import draw_data_set
+
+    draw_data_set(folder, images, seed)
+    typer.echo(f"{images} pictures in {folder}; look at the counts with:")
+    typer.echo(f"  mipd-pipe check-data --set data.root={folder}")
+
+
+@app.command("check-data")
+def check_data(config: ConfigOption = None, set_: SetOption = None, json: JsonOption = False) -> None:
+    """Read annotations and pictures; print counts per split and every problem. Exit 1 if any is an error."""
+    from pipeline.check import check
+
+    _finish(check(_workspace(config, set_)), json)
+
+
+@app.command("generate-rationales")
+def generate_rationales(config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Stage one, text: four judged rationales for every training picture."""
+    from pipeline import stage_one
+
+    stage_one.generate_rationales(_workspace(config, set_))
+
+
+@app.command("embed-teacher")
+def embed_teacher(config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Stage one, vectors: banks of picture and text tokens, label vectors, indexes."""
+    from pipeline import stage_one
+
+    stage_one.embed_teacher(_workspace(config, set_))
+
+
+@app.command("train-student")
+def train_student(config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Stage two: train the student against the store."""
+    from pipeline import stage_two
+
+    stage_two.train_student(_workspace(config, set_))
+
+
+@app.command()
+def evaluate(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    json: JsonOption = False,
+) -> None:
+    """Measure the best checkpoint: SWiG's metrics on seen, rare, unseen and all verbs."""
+    from pipeline import stage_two
+
+    _finish(stage_two.evaluate(_workspace(config, set_), split), json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders that were evaluated; the first is the reference.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Figures of several runs side by side; runs that differ in the seed alone are averaged."""
+    from pipeline import compare as comparison
+
+    _finish(comparison.compare(runs), json)
+
+
+@inspect_app.command("summary")
+def inspect_summary(config: ConfigOption = None, set_: SetOption = None, json: JsonOption = False) -> None:
+    """What the store holds: rationales, verdicts, banks, sizes, failures."""
+    from pipeline import inspect
+
+    _finish(inspect.summary(_workspace(config, set_)), json)
+
+
+@inspect_app.command("rows")
+def inspect_rows(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    verb: Annotated[str | None, typer.Option(help="Only pictures of this verb.")] = None,
+    image: Annotated[str | None, typer.Option(help="Only this picture.")] = None,
+    aspect: Annotated[str | None, typer.Option(help="glimpse or gaze.")] = None,
+    polarity: Annotated[str | None, typer.Option(help="positive or negative.")] = None,
+    status: Annotated[str | None, typer.Option(help="accepted, rejected or failed.")] = None,
+    versions: Annotated[bool, typer.Option("--versions", help="Show replaced versions too.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="At most this many rows; 0 = all.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """Rationales, one row each, filtered; `--status failed` shows the quarantine."""
+    from pipeline import inspect
+
+    wanted = {"verb": verb, "image": image, "aspect": aspect, "polarity": polarity, "status": status}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    _finish(inspect.rows(_workspace(config, set_), filters, versions, limit), json)
+
+
+@inspect_app.command("show")
+def inspect_show(
+    image: Annotated[str, typer.Argument(help="File name of a picture of the data set.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Everything the store knows of one picture."""
+    from pipeline import inspect
+
+    _finish(inspect.show(_workspace(config, set_), image), json)
+
+
+@inspect_app.command("search")
+def inspect_search(
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    count: Annotated[int, typer.Option("--count", "-k", min=1, help="Number of hits.")] = 5,
+    json: JsonOption = False,
+) -> None:
+    """The rationales nearest in meaning to a text."""
+    from pipeline import inspect
+
+    _finish(inspect.search(_workspace(config, set_), text, count), json)
+
+
+@inspect_app.command("verify")
+def inspect_verify(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Skip the payload checksums.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Prove checksums, counts and joins of the store. Exit 1 if there is a fault."""
+    from pipeline import inspect
+
+    _finish(inspect.verify_store(_workspace(config, set_), fast), json)
+
+
+def _finish(result: Any, as_json: bool) -> None:
+    """Prints a `pipeline.result.Result` and ends with its exit code."""
+    typer.echo(result.json_text() if as_json else result.text)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def main() -> NoReturn:
+    """Runs the command line and ends the process with the exit code of what happened."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()  # ends by SystemExit: 0, 2 for a mistake on the command line, 130 after Ctrl-C
+    except (UserError, FindingsError, MachineError) as error:
+        _fail(error, error.exit_code)
+    except OSError as error:
+        _fail(error, MachineError.exit_code)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("stopped; everything finished is kept: run the same command to go on", err=True)
+        raise
+    raise AssertionError("the app ends by SystemExit")
+
+
+def _terminate(number: int, _: Any) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C, so that finished rows are written and engines are closed."""
+    raise SystemExit(128 + number)
+
+
+def _fail(error: BaseException, code: int) -> NoReturn:
+    if os.environ.get(_DEBUG):
+        raise error
+    from stages.printable import printable
+
+    typer.echo(f"error: {printable(str(error))}", err=True)
+    sys.exit(code)

@@ -1,0 +1,139 @@
+"""YAML to typed settings, strict: every mistake is answered at once, each with its dotted path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from stages.student.settings import LossSettings, StudentSettings, TrainSettings
+
+from cache.errors import UserError
+from stages.data.settings import DataSettings
+from stages.settings import PathSetting, Settings
+from stages.teacher.embed_settings import EmbedSettings
+from stages.teacher.settings import TeacherSettings
+
+
+class Config(Settings):
+    """Everything a run obeys."""
+
+    run_dir: PathSetting
+    """Folder of the run: store, student, metrics, events."""
+    store_dir: PathSetting | None = None
+    """Folder of the store; null = run_dir/store. Give another run's store to train on it again."""
+    max_failure_rate: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of pictures that may fail before a stage ends with exit 1; what finished is kept either way."""
+    data: DataSettings
+    teacher: TeacherSettings = TeacherSettings()
+    embed: EmbedSettings = EmbedSettings()
+    student: StudentSettings = StudentSettings()
+    losses: LossSettings = LossSettings()
+    train: TrainSettings = TrainSettings()
+
+    @property
+    def store(self) -> Path:
+        return self.store_dir or self.run_dir / "store"
+
+
+def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
+    """Reads a config file (None: the embedded demo) and applies ``dotted.key=value`` assignments.
+
+    A file that does not exist but bears the name of an embedded config, with or without a folder and
+    ``.yaml``, is that config. Raises UserError that lists every mistake.
+    """
+    name, text = _read(source)
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as reason:
+        raise UserError(f"{name} is not YAML: {reason}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{name} must hold keys and values, it holds {type(fields).__name__}")
+    for assignment in assignments:
+        _assign(fields, assignment)
+    try:
+        return Config.model_validate(fields)
+    except ValidationError as found:
+        lines = [_explain(error, Config) for error in found.errors(include_url=False)]
+        count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        raise UserError(
+            f"{name}: {count} in the configuration\n" + "\n".join(f"  {x}" for x in lines)
+        ) from None
+
+
+def embedded_configs() -> dict[str, str]:
+    """Name -> text of the configs that ship with the package."""
+    folder = files("configs")
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to an equal Config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(source: Path | None) -> tuple[str, str]:
+    embedded = embedded_configs()
+    if source is None:
+        return "the embedded demo config", embedded["demo"]
+    try:
+        return str(source), source.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        name = source.name.removesuffix(".yaml")
+        if name in embedded:
+            return f"the embedded config {name}", embedded[name]
+        raise UserError(
+            f"no config file {source}; give a file, or one of the embedded configs: {', '.join(embedded)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as reason:
+        raise UserError(f"config file {source} cannot be read: {reason}") from None
+
+
+def _assign(fields: dict[str, Any], assignment: str) -> None:
+    """Puts ``a.b=value`` into nested fields; the value is read as YAML, so numbers and lists work."""
+    path, equals, text = assignment.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {assignment!r} is not of the form dotted.key=value, e.g. train.epochs=3")
+    node = fields
+    for i, key in enumerate(keys[:-1]):
+        inner = node.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {assignment!r}: {'.'.join(keys[: i + 1])} is a value, not a section")
+        node = inner
+    try:
+        node[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as reason:
+        raise UserError(f"--set {assignment!r}: the value is not YAML: {reason}") from None
+
+
+def _explain(error: Any, model: type[BaseModel]) -> str:
+    """One line: dotted path, what was given, what is allowed, and for an unknown key the nearest known."""
+    location: tuple[str | int, ...] = error["loc"]
+    path = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        known = list(_section(model, location[:-1]).model_fields)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{path}: missing; it has no default, set it in the file or with --set {path}=VALUE"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {error['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+
+
+def _section(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
+    """The settings class at a dotted path, seen through optional and list types."""
+    for key in path:
+        field = model.model_fields.get(str(key))
+        candidates: list[Any] = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return model

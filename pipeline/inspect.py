@@ -1,0 +1,243 @@
+"""`mipd-pipe inspect`: looks into the store and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from cache.banks import BankReader, read_header
+from cache.errors import UserError
+from cache.index import search as search_index
+from cache.kinds import KINDS
+from cache.manifest import load_manifest
+from cache.rationales import SCHEMA, read_quarantine, read_rationales
+from cache.vectors import RATIONALES
+from cache.verify import LeakRule, verify
+from pipeline.result import Result
+from pipeline.table import render, size
+from pipeline.workspace import Workspace
+from stages.data.sample import Sample
+from stages.printable import printable
+from stages.teacher.judge import leaked_verb
+
+_WIDE = 72  # characters of a rationale in a table
+
+
+def summary(workspace: Workspace) -> Result:
+    """Counts, verdicts, reasons, banks and sizes."""
+    store = workspace.store.require()
+    manifest = load_manifest(store)
+    frame = read_rationales(store, ["image", "aspect", "polarity", "status", "reason", "text", "attempt"])
+    current = frame.filter("current")
+    failed = read_quarantine(store)
+    banks = [
+        _bank_summary(workspace, name)
+        for name in sorted({p.name for p in manifest.parts if p.kind == "bank"})
+    ]
+    data: dict[str, Any] = {
+        "store": str(store.root),
+        "data_fingerprint": manifest.data_fingerprint,
+        "pictures": current["image"].n_unique(),
+        "rationales": _verdicts(current),
+        "rejected_because": _counted(current.filter(pl.col("status") == "rejected"), "reason"),
+        "older_rows": frame.height - current.height,
+        "failed": _counted(failed.filter(~pl.col("image").is_in(current["image"].implode())), "reason"),
+        "banks": banks,
+        "bytes": sum(part.bytes for part in manifest.parts),
+        "files": len(manifest.parts),
+    }
+    return Result(_summary_text(data), data)
+
+
+def _verdicts(current: pl.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for aspect, polarity in KINDS:
+        kind = current.filter((pl.col("aspect") == aspect) & (pl.col("polarity") == polarity))
+        words = kind.filter("usable")["text"].str.split(" ").list.len()
+        rows.append(
+            {
+                "rationale": f"{polarity} {aspect}",
+                "accepted": int(kind["usable"].sum()),
+                "rejected": int((kind["status"] == "rejected").sum()),
+                "mean_words": float(words.mean() or 0.0),  # type: ignore[arg-type]
+                "attempts": max(kind["attempt"].to_list(), default=-1) + 1,
+            }
+        )
+    return rows
+
+
+def _counted(frame: pl.DataFrame, column: str) -> dict[str, int]:
+    counts = frame.group_by(column).len().sort(["len", column], descending=[True, False])
+    return dict(counts.iter_rows())
+
+
+def _bank_summary(workspace: Workspace, name: str) -> dict[str, Any]:
+    header = read_header(workspace.store, name)
+    parts = load_manifest(workspace.store).in_force("bank", name)
+    return {
+        "bank": name,
+        "rows": len(BankReader(workspace.store, name)),
+        "shape": "x".join(map(str, header.shape)),
+        "storage": header.storage,
+        "shards": len(parts),
+        "size": size(sum(part.bytes for part in parts)),
+        "bytes_per_picture": header.row_bytes,
+    }
+
+
+def _summary_text(data: Mapping[str, Any]) -> str:
+    lines = [f"store {data['store']}: {size(data['bytes'])} in {data['files']} files", ""]
+    verdicts = data["rationales"]
+    lines += [
+        f"rationales of {data['pictures']} pictures",
+        render(list(verdicts[0]), [list(row.values()) for row in verdicts]),
+    ]
+    if data["older_rows"]:
+        lines.append(f"{data['older_rows']} rows of earlier versions are kept beside them")
+    for title, key in (("rejected because", "rejected_because"), ("pictures failed because", "failed")):
+        if data[key]:
+            lines += ["", title, *(f"  {count} x {printable(reason)}" for reason, count in data[key].items())]
+    if data["banks"]:
+        lines += [
+            "",
+            "banks",
+            render(list(data["banks"][0]), [list(bank.values()) for bank in data["banks"]]),
+        ]
+    else:
+        lines += ["", "no banks yet: make them with `mipd-pipe embed-teacher`"]
+    return "\n".join(lines)
+
+
+def rows(workspace: Workspace, filters: Mapping[str, str], versions: bool, limit: int) -> Result:
+    """Rationale rows, or the quarantine where `status` is "failed"."""
+    store = workspace.store.require()
+    allowed = {
+        "status": ("accepted", "rejected", "failed"),
+        "aspect": ("glimpse", "gaze"),
+        "polarity": ("positive", "negative"),
+    }
+    for name, values in allowed.items():
+        if name in filters and filters[name] not in values:
+            raise UserError(f"--{name} {filters[name]!r} is not one of {', '.join(values)}")
+    if filters.get("status") == "failed":
+        frame = read_quarantine(store)
+        columns = ["image", "stage", "attempts", "reason", "raw"]
+    else:
+        frame = read_rationales(store)
+        frame = frame if versions else frame.filter("current")
+        columns = ["image", "verb", "polarity", "aspect", "attempt", "status", "text", "reason"]
+    known = [name for name in filters if name in frame.columns]
+    frame = frame.filter(*(pl.col(name) == filters[name] for name in known)) if known else frame
+    shown = frame.head(limit) if limit else frame
+    cells = [[_short(value) for value in row] for row in shown.select(columns).iter_rows()]
+    text = render(columns, cells) if cells else "no such rows"
+    if shown.height < frame.height:
+        text += f"\n{shown.height} of {frame.height} rows; see more with --limit"
+    return Result(text, shown.to_dicts())
+
+
+def _short(value: object) -> object:
+    if isinstance(value, str) and len(value) > _WIDE:
+        return value[: _WIDE - 1] + "…"
+    return value
+
+
+def show(workspace: Workspace, image: str) -> Result:
+    """The annotation, all attempts and verdicts, and the banks of one picture."""
+    store = workspace.store.require()
+    sample = next((s for s in workspace.data.samples if s.image == image), None)
+    frame = read_rationales(store).filter(pl.col("image") == image)
+    if sample is None and frame.is_empty():
+        raise UserError(
+            f"no picture {image!r} in the data set or the store; "
+            "give a file name as `mipd-pipe inspect rows` prints it"
+        )
+    failures = read_quarantine(store).filter(pl.col("image") == image)
+    names = sorted({part.name for part in load_manifest(store).parts if part.kind == "bank"})
+    banks = [name for name in names if image in BankReader(store, name)]
+    data = {
+        "image": image,
+        "annotation": None if sample is None else asdict(sample),
+        "rationales": frame.to_dicts(),
+        "failures": failures.to_dicts(),
+        "banks": banks,
+    }
+    lines = [image] if sample is None else _annotation_lines(workspace, sample)
+    for row in frame.filter("current").select(SCHEMA.names).iter_rows(named=True):
+        verdict = row["status"] + (f": {row['reason']}" if row["reason"] else "")
+        lines += [
+            "",
+            f"{row['polarity']} {row['aspect']} (attempt {row['attempt']}, {verdict})",
+            f"  {row['text']}",
+        ]
+    lines += [f"failed in {row['stage']}: {row['reason']}" for row in failures.iter_rows(named=True)]
+    lines += ["", "banks: " + (", ".join(banks) or "none")]
+    return Result(printable("\n".join(lines)), data)
+
+
+def _annotation_lines(workspace: Workspace, sample: Sample) -> list[str]:
+    data = workspace.data
+    head = f"{sample.image}: {sample.verb} ({data.subset_of[sample.verb]}, {sample.split})"
+    size_ = f"{sample.width} x {sample.height} pixels, {data.picture(sample.image)}"
+    table = []
+    for role, nouns, box in zip(sample.roles, sample.nouns, sample.boxes, strict=True):
+        glosses = " / ".join(dict.fromkeys(data.vocabulary.gloss(noun) if noun else "-" for noun in nouns))
+        table.append([role, glosses, "none" if box is None else " ".join(f"{v:.0f}" for v in box)])
+    return [head, size_, render(["role", "noun", "box x1 y1 x2 y2"], table)]
+
+
+def search(workspace: Workspace, text: str, count: int) -> Result:
+    """The rationales nearest to a text, by the encoder that embedded them."""
+    from stages.teacher.encoders import open_text
+
+    store = workspace.store.require()
+    if not text.strip():
+        raise UserError(
+            'the search text is empty; give a few words, e.g. `mipd-pipe inspect search "a horse"`'
+        )
+    encoder = open_text(workspace.config.embed.text)
+    (hits,) = search_index(store, RATIONALES, encoder.encode([text]).pooled, count)
+    frame = read_rationales(store, ["image", "verb", "aspect", "polarity", "text"]).filter("usable")
+    texts = {(row[0], row[2], row[3]): (row[1], row[4]) for row in frame.iter_rows()}
+    found = []
+    for hit in hits:
+        verb, rationale = texts[hit.image, hit.aspect, hit.polarity]
+        found.append({**asdict(hit), "verb": verb, "text": rationale})
+    cells = [
+        [hit["similarity"], hit["image"], f"{hit['polarity']} {hit['aspect']}", _short(hit["text"])]
+        for hit in found
+    ]
+    return Result(render(["cosine", "image", "rationale", "text"], cells), found)
+
+
+def verify_store(workspace: Workspace, fast: bool) -> Result:
+    """Every fault of the store; exit code 1 where there is one."""
+    manifest = load_manifest(workspace.store.require())
+    total = sum(part.bytes for part in manifest.parts)
+    with workspace.console.progress("verify", total, unit="byte") as advance:
+        faults = verify(workspace.store, fast, advance, leak_rule(workspace))
+    lines = [f"{fault.file}{f' [{fault.key}]' if fault.key else ''}: {fault.reason}" for fault in faults]
+    skipped = ", checksums skipped" if fast else ""
+    verdict = f"{len(manifest.parts)} files, {size(total)}{skipped}: "
+    verdict += f"{len(faults)} faults" if faults else "whole"
+    data = {"faults": [asdict(fault) for fault in faults]}
+    return Result(printable("\n".join([*lines, verdict])), data, int(bool(faults)))
+
+
+def leak_rule(workspace: Workspace) -> LeakRule:
+    """The judge's own rule for held-out verbs, so that "swimming pool" does not count as swimming."""
+    data = workspace.data
+    held_out = frozenset(verb for verb, subset in data.subset_of.items() if subset == "unseen")
+    annotated = {sample.image: sample.nouns for sample in data.samples}
+
+    def rule(row: Mapping[str, Any]) -> str | None:
+        nouns = [noun for three in annotated.get(row["image"], ()) for noun in three if noun]
+        nouns += json.loads(row["contrast_nouns"]).values()
+        about = row["verb"], row["contrast_verb"]
+        return leaked_verb(row["text"], nouns, about, data.vocabulary, held_out)
+
+    return rule

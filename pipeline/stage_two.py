@@ -1,0 +1,168 @@
+"""Stage two from a configuration: trains and measures the student."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from cache.atomic import replacing, write_bytes
+from cache.errors import FindingsError, UserError
+from cache.keys import fingerprint
+from cache.manifest import load_manifest
+from cache.rationales import read_rationales
+from cache.vectors import LABELS
+from pipeline.result import Result
+from pipeline.workspace import Workspace
+from stages.data.sample import Sample, Split
+from stages.student.checkpoint import BEST, load_student
+from stages.student.dataset import StoreDataset
+from stages.student.device import choose_device
+from stages.student.evaluate import evaluate as evaluate_student
+from stages.student.label_store import read_label_texts
+from stages.student.leakage import refuse_leaks
+from stages.student.metrics import render_table, summarise
+from stages.student.train import Trainer, TrainingData
+
+
+def train_student(workspace: Workspace) -> None:
+    """`mipd-pipe train-student`."""
+    config = workspace.config
+    workspace.record_config()
+    trainer = Trainer(
+        training_data(workspace),
+        config.student,
+        config.losses,
+        config.train,
+        config.run_dir / "student",
+        workspace.console,
+    )
+    best = trainer.run()
+    workspace.console.say(f"best checkpoint: {best}")
+
+
+def training_data(workspace: Workspace) -> TrainingData:
+    """The training and selection samples over the store's banks, after the leakage guard."""
+    data, store = workspace.data, workspace.store.require()
+    _require_same_data(workspace)
+    select = [s for s in data.split("dev") if data.subset_of[s.verb] == "seen"]
+    train = _dataset(workspace, data.split("train"), teacher=workspace.config.student.distill)
+    selected = _dataset(workspace, tuple(select), teacher=False)
+    return TrainingData(
+        train=train,
+        select=selected,
+        labels=read_label_texts(store, data.vocabulary),
+        vocabulary=data.vocabulary,
+        subset_of=data.subset_of,
+        fingerprint=_fingerprints(workspace, train),
+        proof=refuse_leaks(store, train.samples, selected.samples, data.subset_of),
+    )
+
+
+def _dataset(workspace: Workspace, samples: tuple[Sample, ...], teacher: bool) -> StoreDataset:
+    """Refuses, by exit 1, banks that lack more pictures than `max_failure_rate` allows."""
+    dataset = StoreDataset(workspace.store, samples, workspace.data.vocabulary, teacher)
+    missing, bound = len(dataset.missing), workspace.config.max_failure_rate
+    if missing > bound * len(samples):
+        raise FindingsError(
+            f"the banks lack {missing} of {len(samples)} pictures, e.g. {dataset.missing[0]!r}, more than "
+            f"max_failure_rate {bound:.1%}; make them with `mipd-pipe embed-teacher`"
+        )
+    if missing:
+        workspace.console.say(f"note: {missing} pictures are not in the banks and are left out")
+    return dataset
+
+
+def _require_same_data(workspace: Workspace) -> None:
+    recorded = load_manifest(workspace.store).data_fingerprint
+    if recorded != workspace.data.fingerprint:
+        raise UserError(
+            f"the store at {workspace.store.root} was written for data {recorded or 'unknown'}, but "
+            f"{workspace.config.data.root} is now {workspace.data.fingerprint}: annotations, vocabulary or "
+            "split changed; bring the store up to date with `mipd-pipe generate-rationales` and "
+            "`mipd-pipe embed-teacher`, which redo only what changed"
+        )
+
+
+def _fingerprints(workspace: Workspace, train: StoreDataset) -> dict[str, str]:
+    """Of each thing a training step depends on. Banks count by the keys of the rows that are read."""
+    manifest = load_manifest(workspace.store)
+    images = [sample.image for sample in train.samples]
+    banks = [train.vision]
+    if train.teacher:
+        banks += [train.teacher.vision, train.teacher.text]
+    marks = {"data": workspace.data.fingerprint}
+    marks |= {f"labels {family}": manifest.current[family] for family in LABELS}
+    for bank in banks:
+        keys = [bank.row_keys.get(image, "") for image in images]
+        marks[f"bank {bank.header.name}"] = fingerprint([bank.header.fingerprint, keys])
+    return marks
+
+
+def evaluate(workspace: Workspace, split: str = "test") -> Result:
+    """`mipd-pipe evaluate`: writes metrics.json and predictions.parquet, returns the table."""
+    if split not in ("dev", "test"):
+        allowed = ", ".join(name for name in get_args(Split) if name != "train")
+        raise UserError(f"--split {split!r} is not one of {allowed}; training pictures are not evaluated on")
+    config, data = workspace.config, workspace.data
+    trained = load_student(config.run_dir / "student" / BEST)
+    _require_same_labels(workspace, trained.facts)
+    samples = data.split("dev" if split == "dev" else "test")
+    if not samples:
+        raise UserError(f"the {split} split of {config.data.root} has no usable picture; see `check-data`")
+    dataset = _dataset(workspace, samples, teacher=False)
+    device = choose_device(config.train.device)
+    student = trained.student.to(device)
+    labels = student.label_vectors(trained.labels.to(device))
+    with workspace.console.progress("evaluate", len(dataset)) as advance:
+        evaluation = evaluate_student(
+            student,
+            labels,
+            dataset,
+            data.vocabulary,
+            config.train.batch_size,
+            device,
+            config.train.num_workers,
+            advance,
+        )
+    subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
+    metrics = summarise(evaluation.results, subsets, "dev" if split == "dev" else "test")
+    _write_metrics(workspace, metrics)
+    with replacing(config.run_dir / "predictions.parquet") as temporary:
+        evaluation.predictions.write_parquet(temporary)
+    notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]
+    return Result("\n".join([*notes, render_table(metrics)]), metrics)
+
+
+def _write_metrics(workspace: Workspace, metrics: dict[str, Any]) -> None:
+    write_bytes(workspace.config.run_dir / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    workspace.console.event("evaluated", split=metrics["split"], harmonic_mean=metrics["harmonic_mean"])
+
+
+def _require_same_labels(workspace: Workspace, facts: dict[str, Any]) -> None:
+    """The checkpoint's class numbers must be the data set's, or every figure would be of mixed-up labels."""
+    vocabulary = workspace.data.vocabulary
+    verbs = {verb: list(vocabulary.frames[verb].roles) for verb in vocabulary.verbs}
+    for name, own, theirs in (
+        ("verbs", list(facts["verbs"].items()), list(verbs.items())),
+        ("nouns", list(facts["nouns"]), list(vocabulary.nouns)),
+    ):
+        if own != theirs:
+            raise UserError(
+                f"the checkpoint knows {len(own)} {name}, the data set {len(theirs)}, and they are not the "
+                "same in the same order; evaluate on the data set it was trained on, or train again"
+            )
+
+
+def whereabouts(workspace: Workspace) -> str:
+    """Where the results of a run lie."""
+    run_dir = workspace.config.run_dir
+    rows = read_rationales(workspace.store, ["image"]).filter("usable").height
+    return "\n".join(
+        [
+            "",
+            f"store       {workspace.store.root} ({rows} rationales)",
+            f"checkpoint  {run_dir / 'student' / BEST}",
+            f"metrics     {run_dir / 'metrics.json'}",
+            f"predictions {run_dir / 'predictions.parquet'}",
+        ]
+    )

@@ -1,0 +1,66 @@
+"""What every command works on: the configuration, the data set, the store and the reporter."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from cache.atomic import write_bytes
+from cache.errors import UserError
+from cache.paths import StorePaths
+from pipeline.config import Config, dump_config
+from pipeline.console import Console
+from stages.data.ledger import PictureLedger
+from stages.data.swig import DataSet, read_data_set
+
+
+class Workspace:
+    """Opens things when a command first asks for them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = StorePaths(config.store)
+        self.console = Console(config.run_dir / "events.jsonl")
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The data set; drawn first where the config asks for the demo and its folder is not there yet."""
+        settings = self.config.data
+        if settings.demo_images and not settings.root.exists():
+            from stages.data.scenes import draw_data_set
+
+            self.console.say(f"drawing {settings.demo_images} demo pictures into {settings.root}")
+            draw_data_set(settings.root, settings.demo_images, settings.demo_seed)
+        data = read_data_set(settings)
+        self.console.say(data.split_source)
+        for note in data.notes:
+            self.console.say(f"note: {note}")
+        return data
+
+    @cached_property
+    def ledger(self) -> PictureLedger:
+        """The ledger, after it has checked every picture of the data set."""
+        sizes = self.data.annotated_sizes()
+        ledger = PictureLedger(self.config.run_dir / "pictures.parquet", self.config.data.max_image_pixels)
+        if ledger.rebuilt:
+            self.console.say(f"note: {ledger.rebuilt}")
+        with self.console.progress("check pictures", len(sizes)) as advance:
+            ledger.check(self.data.images_folder, sizes, advance)
+        return ledger
+
+    @property
+    def producer(self) -> dict[str, Any]:
+        """Who writes: recorded with every part."""
+        names = ("mipd-pipe", "torch", "transformers", "numpy")
+        return {"versions": {name: version(name) for name in names}}
+
+    def record_config(self) -> None:
+        """Writes the resolved configuration into the run folder."""
+        write_bytes(self.config.run_dir / "config.yaml", dump_config(self.config).encode())
+
+    def require_checkpoint(self) -> None:
+        if not any(self.config.run_dir.glob("student/checkpoint-*.safetensors")):
+            raise UserError(
+                f"no checkpoint in {self.config.run_dir / 'student'}; make one with `mipd-pipe train-student`"
+            )

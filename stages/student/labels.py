@@ -1,0 +1,78 @@
+"""The text side of the student: what verbs, roles and nouns are called, as vectors.
+
+Axes: V verbs, R = 6 roles (padded), N nouns, E width of a label's text, d width of the student.
+These are inputs, never parameters: another set of verbs gives other rows, and the same weights serve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from stages.data.sample import MAX_ROLES
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTexts:
+    """Text embeddings as the text encoder gave them.
+
+    verb       [V, E]
+    role       [V, R, E] text of each verb's roles, in the verb's order; zero where there is no role
+    role_mask  [V, R] bool, the verb has this role
+    noun       [N, E] in the order of the noun classes
+    """
+
+    verb: Tensor
+    role: Tensor
+    role_mask: Tensor
+    noun: Tensor
+
+    def __post_init__(self) -> None:
+        verbs, roles, width = self.role.shape
+        assert self.verb.shape == (verbs, width), (self.verb.shape, self.role.shape)
+        assert self.role_mask.shape == (verbs, roles), (self.role_mask.shape, self.role.shape)
+        assert self.noun.ndim == 2, self.noun.shape
+        assert self.noun.shape[1] == width, (self.noun.shape, self.role.shape)
+
+    @property
+    def width(self) -> int:
+        return self.verb.shape[1]
+
+    def to(self, device: torch.device) -> Self:
+        return replace(
+            self,
+            verb=self.verb.to(device),
+            role=self.role.to(device),
+            role_mask=self.role_mask.to(device),
+            noun=self.noun.to(device),
+        )
+
+
+class LabelVectors(LabelTexts):
+    """The same with E = d and every row of unit length: what `Student.label_vectors` makes of them."""
+
+    __slots__ = ()
+
+
+def assemble_labels(
+    verb: Tensor, role: Tensor, roles_of: Sequence[Sequence[int]], noun: Tensor
+) -> LabelTexts:
+    """Lays a list of role texts out per verb.
+
+    verb      [V, E]
+    role      [U, E] the distinct role texts
+    roles_of  for each verb, the rows of `role` in the verb's order; 1 to 6
+    noun      [N, E]
+    """
+    assert len(roles_of) == len(verb), (len(roles_of), len(verb))
+    rows = torch.full((len(roles_of), MAX_ROLES), -1)
+    for i, roles in enumerate(roles_of):
+        assert 1 <= len(roles) <= MAX_ROLES, f"verb {i} has {len(roles)} roles"
+        rows[i, : len(roles)] = torch.tensor(roles)
+    mask = rows >= 0
+    laid = role[rows.clamp(min=0)] * mask[..., None]
+    return LabelTexts(verb=verb, role=laid, role_mask=mask, noun=noun)

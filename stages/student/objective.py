@@ -1,0 +1,143 @@
+"""Puts the terms of one batch together.
+
+Gradients never cross: the distillation terms move the student alone (the teacher's side is detached), the
+negative and anchor terms move the alignment and its prompts alone.
+
+Why an anchor. The released code leaves the teacher's side of the L1 attached, so the student's own errors
+shape the target; detached, only the negative term would reach the alignment, and "unlike the negative"
+alone says nothing about which verb a picture shows. The anchor asks the aligned scene vector for its verb and
+the aligned instance vectors for their nouns, against the same label texts the student is compared with.
+So the target lies where the student's own vector has to go, and says more than the label: which verbs are
+near, seen through the rationale. Verbs outside the training set are no candidates here either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cache.errors import UserError
+from stages.student import losses
+from stages.student.alignment import Aligned, Alignment
+from stages.student.batch import Batch
+from stages.student.labels import LabelVectors
+from stages.student.model import Recognition, Situation, Student
+from stages.student.settings import LossSettings
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """total: the weighted sum, to go backward from; terms: each term before its weight, detached."""
+
+    total: Tensor
+    terms: Terms
+
+
+class Objective(nn.Module):
+    """Everything that trains: its parameters are the optimizer's. `alignment` is None to train without it."""
+
+    def __init__(self, student: Student, alignment: Alignment | None, settings: LossSettings) -> None:
+        super().__init__()
+        self.student = student
+        self.alignment = alignment
+        self.settings = settings
+
+    def forward(self, batch: Batch, labels: LabelVectors, verb_candidates: Tensor) -> Loss:
+        """labels: of all verbs that `batch.verb` counts in; verb_candidates: [V] bool, the training verbs.
+
+        Raises UserError where a picture's verb is no training verb.
+        """
+        refuse_held_out(batch, verb_candidates)
+        seen = self.student(batch.vision, labels)
+        situation = self.student.situate_verbs(seen.memory, labels, batch.verb)
+        terms = self._annotation_terms(batch, seen, situation, verb_candidates)
+        if self.alignment is None:
+            terms |= dict.fromkeys(TEACHER_TERMS, terms["verb"].new_zeros(()))
+        else:
+            assert batch.teacher is not None, "distillation is on, but the batch brings no teacher targets"
+            aligned = self.alignment(batch.teacher)
+            terms |= _distillation_terms(aligned, seen, situation, batch.role_mask)
+            terms |= self._anchor_terms(self.alignment, aligned, batch, labels, verb_candidates)
+        total = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def _weight(self, term: str) -> float:
+        weight: float = getattr(self.settings, "anchor" if term.endswith("_anchor") else term)
+        return weight
+
+    def _annotation_terms(
+        self, batch: Batch, seen: Recognition, situation: Situation, candidates: Tensor
+    ) -> Terms:
+        smoothing, everywhere = self.settings.noun_smoothing, torch.ones_like(batch.verb, dtype=torch.bool)
+        exists = batch.box_exists & batch.role_mask
+        return {
+            "verb": losses.verb_loss(
+                seen.verb_logits, batch.verb, candidates, everywhere, self.settings.verb_smoothing
+            ),
+            "noun": losses.noun_loss(situation.noun_logits, batch.nouns, batch.role_mask, smoothing),
+            "noun_open": losses.noun_loss(situation.open_logits, batch.nouns, batch.role_mask, smoothing),
+            "box_l1": losses.box_l1_loss(situation.boxes, batch.boxes, exists),
+            "box_giou": losses.box_giou_loss(situation.boxes, batch.boxes, exists),
+            "box_exists": losses.box_exists_loss(situation.box_logits, exists, batch.role_mask),
+        }
+
+    def _anchor_terms(
+        self,
+        alignment: Alignment,
+        aligned: Aligned,
+        batch: Batch,
+        labels: LabelVectors,
+        candidates: Tensor,
+    ) -> Terms:
+        verb_logits = alignment.verb_logits(aligned.scene, labels.verb)
+        noun_logits = alignment.noun_logits(aligned.instance, labels.noun)
+        instances = aligned.instance_valid & batch.role_mask
+        return {
+            "verb_anchor": losses.verb_loss(
+                verb_logits, batch.verb, candidates, aligned.scene_valid, self.settings.verb_smoothing
+            ),
+            "noun_anchor": losses.noun_loss(
+                noun_logits, batch.nouns, instances, self.settings.noun_smoothing
+            ),
+        }
+
+
+TEACHER_TERMS = (
+    "verb_distill",
+    "verb_negative",
+    "role_distill",
+    "noun_negative",
+    "verb_anchor",
+    "noun_anchor",
+)
+
+
+def _distillation_terms(
+    aligned: Aligned, seen: Recognition, situation: Situation, role_mask: Tensor
+) -> Terms:
+    negative = aligned.instance_negative[:, None]
+    instances = aligned.instance_valid & role_mask
+    return {
+        "verb_distill": losses.distillation_loss(seen.verb, aligned.scene, aligned.scene_valid),
+        "verb_negative": losses.negative_loss(aligned.scene, aligned.scene_negative, aligned.scene_contrast),
+        "role_distill": losses.distillation_loss(situation.roles, aligned.instance, instances),
+        "noun_negative": losses.negative_loss(
+            aligned.instance, negative, aligned.instance_contrast & role_mask
+        ),
+    }
+
+
+def refuse_held_out(batch: Batch, verb_candidates: Tensor) -> None:
+    """Raises UserError where a picture's verb is not among the training verbs."""
+    allowed = verb_candidates[batch.verb]
+    if not bool(allowed.all()):
+        first = int((~allowed).nonzero()[0])
+        raise UserError(
+            f"picture {batch.images[first]!r} has verb number {int(batch.verb[first])}, which is none of the "
+            f"{int(verb_candidates.sum())} training verbs; held-out verbs must not enter training, or their "
+            "test figures mean nothing; take the picture out of the training split"
+        )

@@ -1,0 +1,116 @@
+"""What the student, its losses and its training obey."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.settings import Settings
+
+SelectBy = Literal["mean", "top1.verb", "top1.value", "top1.value_all", "top1.grnd", "top1.grnd_all"]
+
+
+class StudentSettings(Settings):
+    """The sizes of the student and of the alignment with the teacher, and the switches of the method."""
+
+    dim: int = Field(default=512, ge=8, multiple_of=4)
+    """Width of every vector of the student; `heads` and `alignment_heads` must divide it."""
+    heads: int = Field(default=8, ge=1)
+    """Attention heads of the decoder layer."""
+    feed_forward: int = Field(default=2048, ge=1)
+    """Width of the decoder layer's feed-forward part."""
+    input_dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Share of the student's vision features that a training step zeroes after the first projection."""
+    decoder_dropout: float = Field(default=0.15, ge=0, lt=1)
+    """Dropout inside the decoder layer."""
+    head_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout inside the noun, box and box-exists heads."""
+    head_hidden: int = Field(default=1024, ge=1)
+    """Hidden width of the noun, box and box-exists heads."""
+    distill: bool = True
+    """False trains the student on the annotations alone: no teacher bank is read, `prompts` and `negatives`
+    have no effect."""
+    prompts: bool = True
+    """False leaves the scene-aware and the instance-perception prompt out of the alignment."""
+    negatives: bool = True
+    """False ignores the negative rationales."""
+    alignment_heads: int = Field(default=8, ge=1)
+    """Attention heads between the teacher's patches and the rationale's tokens."""
+    scene_border: int = Field(default=1, ge=1)
+    """Patches from each edge of the teacher's grid that the scene-aware prompt is added to."""
+    instance_grid: int = Field(default=4, ge=1)
+    """The instance-perception prompt is a map of this many rows and columns, laid into each role's box."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        for name in ("heads", "alignment_heads"):
+            heads = getattr(self, name)
+            if self.dim % heads:
+                raise ValueError(
+                    f"{name} {heads} does not divide dim {self.dim}; each head takes an equal part"
+                )
+        return self
+
+
+class LossSettings(Settings):
+    """Weight of every term of the objective; 0 switches a term off. Defaults: the authors' released code."""
+
+    verb: float = Field(default=1.0, ge=0)
+    """Cross-entropy of the verb over the training verbs."""
+    verb_smoothing: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the verb target spread evenly over the training verbs."""
+    verb_distill: float = Field(default=2.0, ge=0)
+    """L1 between the student's verb vector and the aligned scene vector."""
+    verb_negative: float = Field(default=5.0, ge=0)
+    """Cosine of the aligned scene vector with the negative glimpse, where it is positive."""
+    noun: float = Field(default=1.0, ge=0)
+    """Cross-entropy of the noun classifier, summed over the three annotators."""
+    noun_smoothing: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the noun target spread evenly over the noun classes."""
+    noun_open: float = Field(default=0.02, ge=0)
+    """The same cross-entropy for the logits against the nouns' text."""
+    role_distill: float = Field(default=2.0, ge=0)
+    """L1 between the student's role vectors and the aligned instance vectors; the released code has no such
+    term, so the weight is the verb's."""
+    noun_negative: float = Field(default=1.0, ge=0)
+    """Cosine of the aligned instance vectors with the negative gaze, where it is positive."""
+    box_l1: float = Field(default=5.0, ge=0)
+    """L1 between boxes, summed over centre x, centre y, width and height in shares of the frame."""
+    box_giou: float = Field(default=5.0, ge=0)
+    """One minus the generalised intersection over union of the boxes."""
+    box_exists: float = Field(default=5.0, ge=0)
+    """Binary cross-entropy of whether a role has a box."""
+    anchor: float = Field(default=1.0, ge=0)
+    """Cross-entropy of the aligned scene vector against the training verbs' text plus that of the aligned
+    instance vectors against the nouns' text; not in the paper, see `stages.student.objective`."""
+
+
+class TrainSettings(Settings):
+    """How the student is trained."""
+
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training pictures."""
+    batch_size: int = Field(default=64, ge=1)
+    """Pictures per step."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Step size of AdamW."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """Weight decay of AdamW."""
+    clip: float = Field(default=0.1, ge=0)
+    """Bound on the norm of all gradients together; 0 leaves them as they are."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the first weights, the order of the pictures and the dropout."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that read the banks beside the training process; 0 reads in the training process itself."""
+    checkpoint_every_steps: int = Field(default=500, ge=0)
+    """Steps between two checkpoints within an epoch; 0 writes one at the end of each epoch only."""
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints that stay on disk, beside the best one."""
+    patience: int = Field(default=0, ge=0)
+    """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes the first GPU where there is one."""
+    select: SelectBy = "mean"
+    """Figure on the seen verbs of the dev set that the best checkpoint is chosen by; `mean` is the mean of
+    all fourteen."""

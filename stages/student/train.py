@@ -1,0 +1,268 @@
+"""Trains the student against the store, and goes on exactly where a killed run stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cache.errors import UserError
+from cache.lock import writer_lock
+from stages.data.sample import Subset
+from stages.data.vocabulary import Vocabulary
+from stages.reporter import Reporter
+from stages.settings import changed_settings
+from stages.student.alignment import Alignment
+from stages.student.batch import Batch
+from stages.student.checkpoint import BEST, Position, load_state, save_state, save_student, student_facts
+from stages.student.data_order import epoch_batches, load
+from stages.student.dataset import StoreDataset
+from stages.student.device import choose_device
+from stages.student.evaluate import evaluate
+from stages.student.labels import LabelTexts
+from stages.student.metrics import selection_figure, summarise
+from stages.student.model import Student
+from stages.student.objective import Loss, Objective
+from stages.student.settings import LossSettings, StudentSettings, TrainSettings
+from stages.student.tensor_file import load_facts
+
+# They change how fast or how long training runs, not what a step computes, so a resume may change them.
+_FREE = ("epochs", "num_workers", "checkpoint_every_steps", "keep", "patience", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What training reads.
+
+    train        with the teacher's banks where distillation is on
+    select       seen verbs of the dev set; the best checkpoint is chosen on them
+    labels       text embeddings of the vocabulary
+    fingerprint  of each thing a step depends on, by name; a resume with another one is refused
+    proof        of `leakage.refuse_leaks`
+    """
+
+    train: StoreDataset
+    select: StoreDataset
+    labels: LabelTexts
+    vocabulary: Vocabulary
+    subset_of: Mapping[str, Subset]
+    fingerprint: Mapping[str, str]
+    proof: Mapping[str, Any]
+
+
+class Trainer:
+    """One training run in one folder."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        student: StudentSettings,
+        losses: LossSettings,
+        settings: TrainSettings,
+        folder: Path,
+        reporter: Reporter,
+    ) -> None:
+        self.data, self.settings, self.folder, self.reporter = data, settings, folder, reporter
+        self.device = choose_device(settings.device)
+        self._obeyed = {
+            "student": student.model_dump(),
+            "losses": losses.model_dump(),
+            "train": settings.model_dump(exclude=set(_FREE)),
+            "data": dict(data.fingerprint),
+        }
+        torch.manual_seed(settings.seed)
+        self.objective = build_objective(data, student, losses).to(self.device)
+        self.labels = self.objective.student.label_vectors(data.labels.to(self.device))
+        self.candidates = training_verbs(data).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.objective.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        geometry, encoder = data.train.geometry, data.train.vision.header.encoder
+        vision_dim = data.train.vision.header.shape[-1]
+        self._facts = student_facts(student, geometry, vision_dim, data.vocabulary, encoder) | {
+            "subset_of": dict(data.subset_of),
+            "fingerprint": dict(data.fingerprint),
+            "proof": dict(data.proof),
+        }
+
+    def run(self) -> Path:
+        """Trains what is left of the epochs; returns the best checkpoint's file.
+
+        Raises UserError where the folder holds a run with other settings or data.
+        """
+        with writer_lock(self.folder, "train-student"):
+            position = self._resume()
+            with self._log(position) as log, self._progress(position) as advance:
+                while not self._is_finished(position):
+                    for reached in self._epoch(position, log):
+                        position = reached
+                        advance(1)
+                        self._save_within_epoch(position)
+                    position = self._end_epoch(position, log)
+                    self._save(position)
+        return self.folder / BEST
+
+    # --- resume --------------------------------------------------------------------------------------
+
+    def _resume(self) -> Position:
+        states = sorted(self.folder.glob("state-*.safetensors"))
+        if not states:
+            return Position()
+        before = load_facts(states[-1])["obeyed"]
+        changed = changed_settings(before, self._obeyed)
+        if changed:
+            listed = "\n".join(f"  {line}" for line in changed)
+            raise UserError(
+                f"{self.folder} holds a training run with other settings or data, so going on would not be "
+                f"the same run:\n{listed}\nPut them back, or train elsewhere on the same store: "
+                "--set run_dir=ANOTHER --set store_dir=THIS_STORE"
+            )
+        position = load_state(states[-1], self.objective, self.optimizer)
+        state = "finished" if self._is_finished(position) else f"going on at epoch {position.epoch + 1}"
+        self.reporter.say(f"training in {self.folder}: {state}, step {position.step}")
+        return position
+
+    def _is_finished(self, position: Position) -> bool:
+        patience = self.settings.patience
+        return position.epoch >= self.settings.epochs or bool(patience and position.stale >= patience)
+
+    # --- one epoch -----------------------------------------------------------------------------------
+
+    def _epoch(self, position: Position, log: Log) -> Iterator[Position]:
+        """Takes the steps left in an epoch; yields the position after each."""
+        rows = epoch_batches(self.data.train, self.settings.batch_size, self.settings.seed, position.epoch)
+        self.objective.train()
+        for batch in load(self.data.train, rows[position.batch :], self.settings.num_workers):
+            loss = self._step(batch.to(self.device))
+            position = replace(position, batch=position.batch + 1, step=position.step + 1)
+            log.step(loss, position.step)
+            yield position
+
+    def _step(self, batch: Batch) -> Loss:
+        loss: Loss = self.objective(batch, self.labels, self.candidates)
+        _require_finite(loss, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)
+        self.optimizer.step()
+        return loss
+
+    def _end_epoch(self, position: Position, log: Log) -> Position:
+        """Measures the epoch on the seen dev pictures and keeps the student where it is the best so far."""
+        epoch = position.epoch + 1
+        figure = self._selection_figure()
+        better = figure is None or position.best is None or figure > position.best
+        if better:
+            facts = {**self._facts, "epoch": epoch, "step": position.step, "selected": figure}
+            save_student(self.folder / BEST, self.objective.student, self.data.labels, facts)
+        log.epoch(epoch, position.step, figure)
+        self.reporter.event("epoch", epoch=epoch, step=position.step, selected=figure, better=better)
+        return replace(
+            position,
+            epoch=epoch,
+            batch=0,
+            best=figure if better else position.best,
+            stale=0 if better else position.stale + 1,
+        )
+
+    def _selection_figure(self) -> float | None:
+        """None where the dev set has no picture of a seen verb: then the last epoch counts as the best."""
+        data = self.data
+        if not len(data.select):
+            return None
+        evaluation = evaluate(
+            self.objective.student,
+            self.labels,
+            data.select,
+            data.vocabulary,
+            self.settings.batch_size,
+            self.device,
+        )
+        subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
+        metrics = summarise(evaluation.results, subsets, "dev")
+        return selection_figure(metrics, "seen", self.settings.select)
+
+    # --- keeping -------------------------------------------------------------------------------------
+
+    def _save_within_epoch(self, position: Position) -> None:
+        every = self.settings.checkpoint_every_steps
+        if every and position.step % every == 0:
+            self._save(position)
+
+    def _save(self, position: Position) -> None:
+        path = self.folder / f"state-{position.step:08d}.safetensors"
+        save_state(path, self.objective, self.optimizer, position, {"obeyed": self._obeyed})
+        for old in sorted(self.folder.glob("state-*.safetensors"))[: -self.settings.keep]:
+            old.unlink()
+
+    @contextmanager
+    def _progress(self, position: Position) -> Iterator[Any]:
+        steps = math.ceil(len(self.data.train) / self.settings.batch_size) * self.settings.epochs
+        with self.reporter.progress("train-student", steps, position.step, unit="step") as advance:
+            yield advance
+
+    @contextmanager
+    def _log(self, position: Position) -> Iterator[Log]:
+        log = Log(self.folder / "log", position.step)
+        try:
+            yield log
+        finally:
+            log.close()
+
+
+class Log:
+    """Curves for TensorBoard; steps that a killed run wrote beyond its last state are dropped."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def step(self, loss: Loss, step: int) -> None:
+        self._writer.add_scalar("loss/total", loss.total.item(), step)
+        for name, term in loss.terms.items():
+            self._writer.add_scalar(f"loss/{name}", term.item(), step)
+
+    def epoch(self, epoch: int, step: int, figure: float | None) -> None:
+        self._writer.add_scalar("epoch", epoch, step)
+        if figure is not None:
+            self._writer.add_scalar("dev/selected", figure, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def build_objective(data: TrainingData, student: StudentSettings, losses: LossSettings) -> Objective:
+    """Student and alignment of the sizes the banks have."""
+    banks, train = data.train.teacher, data.train
+    model = Student(
+        student, train.geometry, train.vision.header.shape[-1], data.labels.width, len(data.labels.noun)
+    )
+    alignment = None
+    if banks is not None:
+        dims = banks.vision.header.shape[-1], banks.text.header.shape[-1]
+        alignment = Alignment(student, banks.geometry, *dims)
+    return Objective(model, alignment, losses)
+
+
+def training_verbs(data: TrainingData) -> torch.Tensor:
+    """[V] bool: verbs that are not held out. The only candidates of the training softmax."""
+    return torch.tensor([data.subset_of[verb] != "unseen" for verb in data.vocabulary.verbs])
+
+
+def _require_finite(loss: Loss, batch: Batch) -> None:
+    if not torch.isfinite(loss.total):
+        bad = [name for name, term in loss.terms.items() if not torch.isfinite(term)]
+        images = ", ".join(batch.images[:5])
+        raise UserError(
+            f"the loss is {loss.total.item()} in the terms {', '.join(bad) or 'total'}, in a batch of "
+            f"{len(batch.images)} with {images}; lower train.lr, set train.clip above 0, and check the banks "
+            "with `mipd-pipe inspect verify`"
+        )

@@ -1,0 +1,182 @@
+"""The second command of stage one: labels, pictures and rationales become banks, vectors and indexes.
+
+Every row carries the key of what decided it, so a call does only what is missing or changed. A shard is
+finished as a whole; a killed call repeats at most the shard it was writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cache.banks import BankHeader, BankReader, write_header
+from cache.errors import FindingsError
+from cache.index import build_index
+from cache.keys import fingerprint
+from cache.kinds import KINDS
+from cache.lock import writer_lock
+from cache.manifest import add_parts, load_manifest, put_in_force, remove_leftovers
+from cache.paths import StorePaths
+from cache.rationales import append_quarantine, usable_texts
+from cache.vectors import PICTURES, RATIONALES, write_labels
+from stages.batches import batches
+from stages.data.ledger import PictureLedger
+from stages.data.sample import Sample
+from stages.data.swig import DataSet
+from stages.reporter import Reporter
+from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob
+from stages.teacher.embed_settings import EmbedSettings
+from stages.teacher.encoder import TextEncoder, VisionEncoder
+from stages.teacher.label_texts import encode_labels, label_texts
+from stages.teacher.plan import new_failures
+
+STAGE = "embed-teacher"
+TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """The three frozen encoders of a store."""
+
+    teacher_vision: VisionEncoder
+    student_vision: VisionEncoder
+    text: TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class BankSummary:
+    """Rows of one bank after a call, how many it wrote, and how many of those replaced older ones."""
+
+    rows: int
+    written: int
+    changed: int
+
+
+class Embedder:
+    """Fills the banks of a store for one data set."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        ledger: PictureLedger,
+        encoders: Encoders,
+        settings: EmbedSettings,
+        paths: StorePaths,
+        reporter: Reporter,
+        producer: Mapping[str, Any],
+    ) -> None:
+        self.data, self.ledger, self.encoders = data, ledger, encoders
+        self.settings, self.paths, self.reporter = settings, paths, reporter
+        self._producer = {"command": STAGE, **producer}
+
+    def run(self, max_failure_rate: float) -> dict[str, BankSummary]:
+        """Makes whatever is missing. Raises FindingsError where too many pictures could not be read."""
+        self.paths.require()
+        with writer_lock(self.paths.root, STAGE):
+            remove_leftovers(self.paths)
+            self._embed_labels()
+            jobs = self._jobs()
+            summaries = {job.header.name: self._fill(job) for job in jobs}
+            for family in (PICTURES, RATIONALES):
+                build_index(self.paths, family, self._producer)
+        failures = [row for job in jobs for row in job.failures]
+        append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
+        counts = {name: asdict(summary) for name, summary in summaries.items()}
+        self.reporter.event(
+            "banks-finished", banks=counts, failed=len(failures), tokens_cut=jobs[-1].tokens_cut
+        )
+        _check_failures(len(failures), sum(summary.rows for summary in summaries.values()), max_failure_rate)
+        return summaries
+
+    def _embed_labels(self) -> None:
+        manifest = load_manifest(self.paths)
+        for family, texts in label_texts(self.data.vocabulary, self.settings).items():
+            mark = fingerprint([dict(self.encoders.text.identity()), texts])
+            if manifest.current.get(family) == mark:
+                continue
+            if not any(part.fingerprint == mark for part in manifest.of("labels", family)):
+                vectors = encode_labels(texts, self.encoders.text)
+                sentences = [" | ".join(lines) for lines in texts.values()]
+                part = write_labels(self.paths, family, list(texts), sentences, vectors, mark, self._producer)
+                add_parts(self.paths, [part])
+            put_in_force(self.paths, family, mark)
+
+    def _jobs(self) -> list[BankJob]:
+        usable = [s for s in self.data.samples if self.ledger.problem(s.image) is None]
+        train = [sample for sample in usable if sample.split == "train"]
+        texts = usable_texts(self.paths, [sample.image for sample in train])
+        return [
+            self._vision_job(TEACHER_VISION, self.encoders.teacher_vision, train, None),
+            self._vision_job(STUDENT_VISION, self.encoders.student_vision, usable, PICTURES),
+            TextJob(
+                header=self._text_header(),
+                family=RATIONALES,
+                texts=texts,
+                encoder=self.encoders.text,
+            ),
+        ]
+
+    def _vision_job(
+        self, name: str, encoder: VisionEncoder, samples: Iterable[Sample], family: str | None
+    ) -> VisionJob:
+        return VisionJob(
+            header=self._vision_header(name, encoder),
+            family=family,
+            pictures={s.image: (self.data.picture(s.image), self.ledger.digest(s.image)) for s in samples},
+            encoder=encoder,
+            threads=self.settings.decode_threads,
+            max_pixels=self.ledger.max_pixels,
+        )
+
+    def _vision_header(self, name: str, encoder: VisionEncoder) -> BankHeader:
+        return BankHeader(
+            name=name,
+            storage=self.settings.storage,
+            shape=(encoder.geometry.tokens, encoder.dim),
+            masked=False,
+            geometry=encoder.geometry.to_json(),
+            encoder=dict(encoder.identity()),
+        )
+
+    def _text_header(self) -> BankHeader:
+        encoder = self.encoders.text
+        return BankHeader(
+            name=RATIONALE_TEXT,
+            storage=self.settings.storage,
+            shape=(len(KINDS), encoder.max_tokens, encoder.dim),
+            masked=True,
+            geometry=None,
+            encoder=dict(encoder.identity()),
+        )
+
+    def _fill(self, job: BankJob) -> BankSummary:
+        header, family = job.header, job.family
+        mark = header.fingerprint
+        write_header(self.paths, header)
+        put_in_force(self.paths, header.name, mark)
+        if family:
+            put_in_force(self.paths, family, mark)
+        reader = BankReader(self.paths, header.name)
+        wanted = job.row_keys()
+        todo = [image for image, key in wanted.items() if reader.row_keys.get(image) != key]
+        changed = sum(image in reader for image in todo)
+        self._tell(header.name, len(wanted), len(todo), changed)
+        done = len(wanted) - len(todo)
+        with self.reporter.progress(header.name, len(wanted), done) as advance:
+            for images in batches(todo, self.settings.rows_per_shard):
+                parts = job.write_shard(self.paths, images, wanted, self._producer, advance)
+                add_parts(self.paths, parts)
+        return BankSummary(len(wanted), len(todo) - len(job.failures), changed)
+
+    def _tell(self, name: str, total: int, todo: int, changed: int) -> None:
+        tail = f", {changed} of them changed since" if changed else ""
+        self.reporter.say(f"bank {name}: {total} rows, {total - todo} there before, {todo} to make{tail}")
+
+
+def _check_failures(failed: int, total: int, bound: float) -> None:
+    if failed > bound * total:
+        raise FindingsError(
+            f"{failed} of {total} bank rows failed, more than max_failure_rate {bound:.1%}; everything "
+            "finished is kept. Reasons: `mipd-pipe inspect rows --status failed`"
+        )

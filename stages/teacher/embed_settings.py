@@ -1,0 +1,47 @@
+"""Settings of the banks."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from cache.codec import StorageType
+from stages.settings import Settings
+from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
+
+
+class EmbedSettings(Settings):
+    """Which encoders fill the banks, and how the banks are stored."""
+
+    teacher_vision: VisionEncoderSettings = VisionEncoderSettings()
+    """Frozen tower of the teacher; its tokens are read in training only."""
+    student_vision: VisionEncoderSettings = VisionEncoderSettings()
+    """Frozen encoder the student sees through, in training and ever after."""
+    text: TextEncoderSettings = TextEncoderSettings()
+    """Frozen text encoder of rationales and labels; it also says which verbs are near each other."""
+    storage: StorageType = "bf16"
+    """Number format of the banks: fp32, bf16, fp16, or int8 with one scale per token."""
+    rows_per_shard: int = Field(default=1024, ge=1)
+    """Pictures in one LMDB file; a killed run repeats at most this many."""
+    decode_threads: int = Field(default=2, ge=1)
+    """Threads that read and resize pictures ahead of the encoder."""
+    verb_templates: list[str] = Field(default=["{verb}", "a photo of someone {verb}", "{verb}: {definition}"])
+    """Sentences for a verb, averaged; fields {verb}, {definition} (the sentence template where none)."""
+    role_templates: list[str] = Field(default=["the {role} of {verb}"])
+    """Sentences for a role of a verb, averaged; fields {role} and {verb}."""
+    noun_templates: list[str] = Field(default=["{noun}", "a photo of {noun}"])
+    """Sentences for a noun, averaged; field {noun}, its first gloss."""
+
+    @field_validator("verb_templates", "role_templates", "noun_templates")
+    @classmethod
+    def _usable(cls, templates: list[str]) -> list[str]:
+        fields = {"verb": "", "definition": "", "role": "", "noun": ""}
+        if not templates:
+            raise ValueError("at least one sentence is needed")
+        for template in templates:
+            try:
+                template.format(**fields)
+            except (KeyError, IndexError, ValueError) as reason:
+                raise ValueError(
+                    f"{template!r} has an unknown field ({reason}); known: {', '.join(fields)}"
+                ) from None
+        return templates

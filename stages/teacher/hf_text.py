@@ -1,0 +1,177 @@
+"""Frozen text encoders of pretrained models: CLIP, SigLIP, BERT-like.
+
+Axes: B texts, L tokens, D width of a token, E width of a pooled vector. CLIP-L: L up to 77, D = E = 768.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import UserError
+from stages.teacher.encoder import Floats, TextTokens
+from stages.teacher.encoder_settings import TextEncoderSettings
+from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
+from stages.teacher.hf_device import memory_guard, quiet, resolve_device, resolve_precision
+from stages.teacher.hf_hub import first_line
+from stages.teacher.hf_load import release
+from stages.teacher.hf_text_tower import TextTower, open_tower
+
+# Raise it when a change here changes the vectors of the same text.
+ALGORITHM = 1
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+_TOKENIZER_EXTRAS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_NO_LIMIT = 10**6  # transformers writes 1e30 for a tokenizer without a limit
+
+
+class TransformersText:
+    """A `stages.teacher.encoder.TextEncoder` over a text model from transformers.
+
+    Reads configuration and tokenizer at once and the weights at the first `encode`.
+    Raises UserError where the model is missing, incomplete, has no tokenizer, or is no text encoder.
+    """
+
+    def __init__(self, settings: TextEncoderSettings) -> None:
+        self.batch_size = settings.batch_size
+        self._trust = settings.trust_remote_code
+        self._checkpoint = open_checkpoint(settings.model, settings.revision)
+        with quiet():
+            self._tower = open_tower(self._checkpoint, self._trust)
+            self._tokenizer = _open_tokenizer(self._checkpoint, self._trust)
+        self._device = resolve_device(settings.device)
+        self._precision = resolve_precision(settings.precision, self._device)
+        self._loaded = False
+        self.dim = self._tower.dim
+        self.pooled_dim = self._tower.pooled_dim
+        self.max_tokens = _limit(settings, self._checkpoint, self._tower, self._tokenizer)
+
+    def identity(self) -> Mapping[str, Any]:
+        """Everything here that decides a vector; for what is left out see `TransformersVision.identity`."""
+        files = [*_TOKENIZER_FILES, *_TOKENIZER_EXTRAS]
+        if self._trust and self._checkpoint.folder is not None:
+            files += sorted(path.name for path in self._checkpoint.folder.glob("*.py"))
+        return {
+            "encoder": "transformers-text",
+            "algorithm": ALGORITHM,
+            "transformers": release(),
+            **self._checkpoint.identity(self._tower.tensors, files),
+            "pooling": self._tower.pooling,
+            "max_tokens": self.max_tokens,
+            "precision": self._precision,
+        }
+
+    def encode(self, texts: Sequence[str]) -> TextTokens:
+        """Any number of texts, `batch_size` at a time; a text without any token gets a zero pooled vector."""
+        kept, cut = self._tokenise(texts)
+        lengths = np.array([len(ids) for ids in kept], np.int64)
+        tokens = np.zeros((len(texts), int(lengths.max(initial=0)), self.dim), np.float32)
+        pooled = np.zeros((len(texts), self.pooled_dim), np.float32)
+        for start in range(0, len(texts), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            longest = int(lengths[part].max())
+            hidden, pooled[part] = self._forward(kept[part])
+            tokens[part, :longest] = hidden[:, :longest]
+        return TextTokens(tokens, lengths, pooled, cut)
+
+    def _tokenise(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.int64]]:
+        """Token ids within `max_tokens`, special tokens included, and how many did not fit."""
+        if not texts:
+            return [], np.zeros(0, np.int64)
+        # Whole first: only that tells how much is lost; `verbose` would warn about each long text.
+        whole = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        kept = self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        cut = np.array([len(a) - len(b) for a, b in zip(whole, kept, strict=True)], np.int64)
+        highest = max((max(ids, default=0) for ids in kept), default=0)
+        if highest >= self._tower.vocabulary:
+            raise UserError(
+                f"the tokenizer of {self._checkpoint.model} gives token {highest}, but the model knows "
+                f"{self._tower.vocabulary}; the tokenizer belongs to another model: download both again"
+            )
+        return kept, cut
+
+    def _forward(self, kept: list[list[int]]) -> tuple[Floats, Floats]:
+        """Ids of one batch -> tokens [B, L, D], zero past a text's end, and pooled [B, E] of unit length."""
+        import torch
+
+        ids, mask = (torch.tensor(part, device=self._device) for part in self._pad(kept))
+        attended = mask.clone()
+        attended[:, 0] = 1  # a row of nothing but masked tokens would become NaN
+        with torch.inference_mode(), memory_guard(self.batch_size):
+            self._load()
+            hidden, pooled = self._tower.forward(ids, attended)
+            hidden = hidden.float() * mask.unsqueeze(-1)
+            pooled = torch.nn.functional.normalize(pooled.float(), dim=-1) * mask.any(1, keepdim=True)
+        return hidden.cpu().numpy(), pooled.cpu().numpy()
+
+    def _pad(self, kept: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids and mask [B, L], padded on the right whatever the tokenizer's own side is."""
+        width = max(1, *map(len, kept)) if not self._tower.fixed_length else self._tower.limit or 0
+        padding = self._tokenizer.pad_token_id
+        ids = np.full((len(kept), width), 0 if padding is None else padding, np.int64)
+        mask = np.zeros((len(kept), width), np.int64)
+        for row, text in enumerate(kept):
+            ids[row, : len(text)] = text
+            mask[row, : len(text)] = 1
+        return ids, mask
+
+    def _load(self) -> None:
+        if not self._loaded:
+            with quiet():
+                self._tower.load(self._device, self._precision)
+            self._loaded = True
+
+
+def _open_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    # Asked first because transformers may build a tokenizer with an empty vocabulary where files are missing.
+    if not any(checkpoint.find_optional(name) for name in _TOKENIZER_FILES):
+        raise UserError(
+            f"{checkpoint.model} has no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); "
+            "copy the tokenizer's files beside config.json, or download the whole model again"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(
+            checkpoint.location, revision=checkpoint.revision, trust_remote_code=trust_remote_code
+        )
+    except ImportError as reason:
+        raise UserError(
+            f"the tokenizer of {checkpoint.model} needs a package that is not installed "
+            f"({first_line(reason)}); `pip install sentencepiece protobuf` serves SigLIP and most others"
+        ) from reason
+    except Exception as reason:  # the parsers of tokenizer files raise whatever they like
+        raise UserError(
+            f"the tokenizer of {checkpoint.model} cannot be read ({first_line(reason)}); "
+            "download the model again, and set trust_remote_code: true if it comes with its own code"
+        ) from reason
+
+
+def _limit(settings: TextEncoderSettings, checkpoint: Checkpoint, tower: TextTower, tokenizer: Any) -> int:
+    """Longest text in tokens, special tokens included: the user's bound within the model's."""
+    sentences = checkpoint.read_json("sentence_bert_config.json") or {}
+    bounds = (tower.limit, tokenizer.model_max_length, sentences.get("max_seq_length"))
+    limit = min((int(bound) for bound in bounds if bound is not None and bound < _NO_LIMIT), default=0)
+    if not limit and not settings.max_tokens:
+        raise UserError(f"{settings.model} names no longest text; set max_tokens, for example to 512")
+    if limit and settings.max_tokens > limit:
+        raise UserError(
+            f"max_tokens {settings.max_tokens} is more than {settings.model} can read: {limit}; lower it"
+        )
+    chosen = settings.max_tokens or limit
+    special = int(tokenizer.num_special_tokens_to_add())
+    if chosen <= special:
+        raise UserError(
+            f"max_tokens {chosen} leaves no room for text beside the {special} special tokens of "
+            f"{settings.model}; set at least {special + 1}"
+        )
+    return chosen

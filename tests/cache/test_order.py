@@ -1,0 +1,70 @@
+"""Orders and shards: permutations, no overlap, the same on every call."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.errors import UserError
+from cache.order import in_shard, permutation, rank_rows, shard_of
+
+KEYS = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
+FIRST_ORDER = [2, 0, 3, 1, 7, 4, 5, 6]
+FIRST_SHARDS = [0, 1, 0, 1, 2, 3, 2, 0]
+
+
+@given(st.integers(0, 500), st.integers(0, 2**40), st.integers(0, 50))
+def test_every_epoch_visits_every_row_once(count: int, seed: int, epoch: int) -> None:
+    order = permutation(count, seed, epoch)
+    assert sorted(order.tolist()) == list(range(count))
+    assert np.array_equal(order, permutation(count, seed, epoch))
+
+
+def test_order_is_fixed_for_all_time() -> None:
+    """A checkpoint of an older release must resume to the same order."""
+    assert permutation(8, seed=0, epoch=0).tolist() == FIRST_ORDER
+    assert permutation(8, seed=0, epoch=1).tolist() != FIRST_ORDER
+    assert permutation(8, seed=1, epoch=0).tolist() != FIRST_ORDER
+
+
+@given(st.integers(0, 200), st.integers(1, 9))
+def test_ranks_share_the_order_evenly(count: int, world: int) -> None:
+    order = permutation(count, 3, 4)
+    parts = [rank_rows(order, rank, world).tolist() for rank in range(world)]
+    assert {len(part) for part in parts} == {count // world}
+    together = [row for part in parts for row in part]
+    assert len(set(together)) == len(together)
+    assert set(together) == set(order[: count // world * world].tolist())
+
+
+@pytest.mark.parametrize(("rank", "world"), [(-1, 2), (2, 2)])
+def test_a_rank_that_does_not_exist_is_our_own_fault(rank: int, world: int) -> None:
+    with pytest.raises(AssertionError):
+        rank_rows(np.arange(4), rank, world)
+
+
+@given(KEYS, st.integers(1, 7))
+def test_shards_are_disjoint_and_complete(keys: list[str], shards: int) -> None:
+    parts = [in_shard(keys, shard, shards) for shard in range(shards)]
+    assert sorted(key for part in parts for key in part) == sorted(keys)
+    assert all(part == [key for key in keys if key in part] for part in parts), "the given order is kept"
+
+
+@given(KEYS, st.integers(1, 7))
+def test_a_keys_shard_does_not_depend_on_other_keys(keys: list[str], shards: int) -> None:
+    for shard in range(shards):
+        assert in_shard(keys, shard, shards) == [key for key in keys if shard_of(key, shards) == shard]
+
+
+def test_shards_are_fixed_for_all_time() -> None:
+    """Machines that share a run must agree on who asks for which picture."""
+    assert [shard_of(f"jumping_{i}.jpg", 4) for i in range(8)] == FIRST_SHARDS
+    assert {shard_of(f"jumping_{i}.jpg", 4) for i in range(100)} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("shard", [-1, 4])
+def test_a_shard_that_does_not_exist_is_refused(shard: int) -> None:
+    with pytest.raises(UserError, match=f"shard {shard} of 4 does not exist: give a number from 0 to 3"):
+        in_shard(["a"], shard, 4)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cache.errors import UserError
+from stages.data.sample import Sample
+from stages.teacher.contrast import CATCH_ALL, ContrastChooser, nouns_by_role
+from tests.teacher.examples import GLOSSES, VOCABULARY, jumping
+from tests.teacher.strategies import samples
+
+VERBS = VOCABULARY.verbs
+NOUNS = {role: tuple(GLOSSES) for role in VOCABULARY.roles}
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
+
+
+VECTORS = unit(np.random.default_rng(3).normal(size=(len(VERBS), 6)).astype(np.float32))
+NOUN_VECTORS = unit(np.random.default_rng(4).normal(size=(len(VOCABULARY.nouns), 6)).astype(np.float32))
+
+
+def chooser(
+    allowed: set[str] | None = None, k: int = 3, seed: int = 0, nouns: bool = False
+) -> ContrastChooser:
+    vectors = NOUN_VECTORS if nouns else None
+    return ContrastChooser(
+        VOCABULARY, VECTORS, set(VERBS) if allowed is None else allowed, NOUNS, k, seed, vectors
+    )
+
+
+def test_the_nearest_allowed_verbs_are_found_nearest_first() -> None:
+    allowed = {"jumping", "diving", "building", "snowing"}
+    near = VECTORS @ VECTORS[VERBS.index("jumping")]
+    expected = sorted(allowed - {"jumping"}, key=lambda verb: -near[VERBS.index(verb)])
+    assert chooser(allowed, k=2).nearest_verbs("jumping") == expected[:2]
+    assert chooser(allowed, k=9).nearest_verbs("jumping") == expected
+    assert chooser(allowed, k=1).choose(jumping()).verb == expected[0]
+
+
+def test_equally_near_verbs_are_ordered_by_the_vocabulary() -> None:
+    same = np.full((len(VERBS), 2), 0.5, np.float32)
+    chosen = ContrastChooser(VOCABULARY, same, set(VERBS), NOUNS, 2, 0).nearest_verbs("jumping")
+    assert chosen == ["diving", "swimming"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(samples(VOCABULARY), st.sets(st.sampled_from(VERBS), min_size=2), st.booleans(), st.integers(0, 99))
+def test_a_contrast_is_wrong_allowed_and_reproducible(
+    sample: Sample, allowed: set[str], with_vectors: bool, seed: int
+) -> None:
+    contrast = chooser(allowed, seed=seed, nouns=with_vectors).choose(sample)
+    assert contrast.verb in allowed - {sample.verb}
+    assert contrast == chooser(allowed, seed=seed, nouns=with_vectors).choose(sample)
+    for role, nouns in zip(sample.roles, sample.nouns, strict=True):
+        filled = [noun for noun in nouns if noun]
+        assert filled or role not in contrast.nouns
+        if role in contrast.nouns:
+            wrong = contrast.nouns[role]
+            assert wrong not in filled
+            words = set(GLOSSES[wrong][0].split())
+            assert not any(words <= set(GLOSSES[noun][0].split()) for noun in filled)
+            assert not words & CATCH_ALL
+            assert "swimming" in allowed or wrong != "n00000008"  # the swimming pool
+
+
+def test_other_pictures_get_other_contrasts() -> None:
+    choice = chooser()
+    pictures = [
+        Sample(f"{n}.jpg", *(getattr(jumping(), name) for name in Sample.__slots__[1:])) for n in range(60)
+    ]
+    contrasts = [choice.choose(picture) for picture in pictures]
+    assert {contrast.verb for contrast in contrasts} == set(choice.nearest_verbs("jumping"))
+    assert len({contrast.nouns["agent"] for contrast in contrasts}) > 3
+    assert [chooser(seed=1).choose(picture) for picture in pictures] != contrasts
+
+
+def test_the_order_of_the_pictures_does_not_matter() -> None:
+    choice, other = chooser(), chooser()
+    pictures = [
+        Sample(f"{n}.jpg", *(getattr(jumping(), name) for name in Sample.__slots__[1:])) for n in range(9)
+    ]
+    forwards = [choice.choose(picture) for picture in pictures]
+    assert [other.choose(picture) for picture in reversed(pictures)] == forwards[::-1]
+
+
+def test_a_noun_that_joins_changes_only_the_contrasts_it_wins() -> None:
+    fewer = {role: nouns[:-1] for role, nouns in NOUNS.items()}
+    before = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), fewer, 3, 0)
+    after = chooser()
+    pictures = [
+        Sample(f"{n}.jpg", *(getattr(jumping(), name) for name in Sample.__slots__[1:])) for n in range(60)
+    ]
+    changed = [
+        (before.choose(picture).nouns["agent"], after.choose(picture).nouns["agent"])
+        for picture in pictures
+        if before.choose(picture) != after.choose(picture)
+    ]
+    assert 0 < len(changed) < 40
+    assert {new for old, new in changed if old != new} == {NOUNS["agent"][-1]}
+
+
+def test_with_vectors_the_nouns_are_near_ones() -> None:
+    choice = chooser(k=1, nouns=True)
+    wrong = choice.choose(jumping()).nouns["agent"]
+    index = VOCABULARY.noun_index
+    near = NOUN_VECTORS @ NOUN_VECTORS[index["n00000001"]]
+    usable = [
+        noun for noun in GLOSSES if noun not in {"n00000001", "n00000007", "n00000010"}
+    ]  # outdoors, person
+    assert wrong == max(usable, key=lambda noun: near[index[noun]])
+
+
+def test_a_role_without_a_wrong_noun_is_left_out() -> None:
+    only_horses = {"agent": ("n00000003", "n00000004", "n00000010")}
+    choice = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), only_horses, 3, 0)
+    assert choice.choose(jumping({"agent": "n00000003", "place": "n00000011"})).nouns == {}
+
+
+def test_one_allowed_verb_is_refused() -> None:
+    with pytest.raises(UserError, match=r"1 of the verbs may serve as a contrast, at least 2 are needed"):
+        chooser({"jumping"})
+
+
+def test_nouns_by_role_gathers_what_any_annotator_said() -> None:
+    sample = jumping({"agent": "n00000003"})
+    assert nouns_by_role([sample, jumping({"agent": "n00000001", "place": "n00000011"})]) == {
+        "agent": ("n00000001", "n00000003"),
+        "destination": (),
+        "obstacle": (),
+        "place": ("n00000011",),
+        "source": (),
+    }
