@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from cache.errors import UserError
 from cache.keys import fingerprint
 from cache.manifest import Manifest, Part, describe_part, load_manifest, next_number
 from cache.paths import StorePaths
+from cache.shards import Shard, acquire, release
 
 _LENGTH = np.dtype("<i4")
 _COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
@@ -230,7 +230,7 @@ class BankReader:
         self.header = _header_in_force(paths, manifest, name)
         self._root = paths.root
         self._parts = manifest.in_force("bank", name)
-        self._open: dict[int, _Shard] = {}
+        self._open: dict[int, Shard] = {}
         self._process = os.getpid()
         self._shard_of: dict[str, int] = {}
         self.row_keys: dict[str, str] = {}
@@ -281,24 +281,24 @@ class BankReader:
     def close(self) -> None:
         """Closes the shards; the next read opens them again."""
         if self._process == os.getpid():
-            for number in self._open:
-                _release(self._path(number))
+            for shard in self._open.values():
+                release(shard)
         self._open.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a spawned worker: everything but the open files."""
         return {**self.__dict__, "_open": {}}
 
-    def _shard(self, number: int) -> _Shard:
+    def _shard(self, number: int) -> Shard:
         if self._process != os.getpid():
             # After a fork the parent's environments must not be used: a transaction belongs to one process.
             self._open, self._process = {}, os.getpid()
         if number not in self._open:
-            part, path = self._parts[number], self._path(number)
+            path, expected = self._path(number), self._parts[number].bytes
             # Checked first: LMDB maps the file, and a read behind its end would kill the process (SIGBUS).
-            if path.stat().st_size != part.bytes:
-                raise ValueError(f"it has {path.stat().st_size} bytes, the manifest says {part.bytes}")
-            self._open[number] = _acquire(path)
+            if (found := path.stat().st_size) != expected:
+                raise ValueError(f"it has {found} bytes, the manifest says {expected}")
+            self._open[number] = acquire(path)
         return self._open[number]
 
     def _path(self, number: int) -> Path:
@@ -325,57 +325,3 @@ class BankReader:
                 f"bank shard {self._path(number)} cannot be read ({reason}); "
                 "find the damage with `mipd-pipe inspect verify`"
             ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    """One open shard. The transaction sees the tables only if they were opened before it began."""
-
-    env: lmdb.Environment
-    rows: Any
-    keys: Any
-    transaction: lmdb.Transaction
-
-    @staticmethod
-    def open(path: Path) -> _Shard:
-        env = lmdb.open(
-            str(path), subdir=False, readonly=True, lock=False, max_dbs=2, readahead=False, max_spare_txns=0
-        )
-        rows, keys = (env.open_db(name, create=False) for name in (b"rows", b"keys"))
-        return _Shard(env, rows, keys, env.begin(buffers=True))
-
-
-@dataclass(slots=True)
-class _Shared:
-    """An open shard and how many readers of this process use it."""
-
-    shard: _Shard
-    readers: int = 0
-
-
-# LMDB refuses to open a file twice in one process, and a data set may well have two readers of a bank.
-_open_shards: dict[Path, _Shared] = {}
-_open_in = os.getpid()
-_open_lock = threading.Lock()
-
-
-def _acquire(path: Path) -> _Shard:
-    global _open_in
-    with _open_lock:
-        if _open_in != os.getpid():  # forked: the parent's environments are its own
-            _open_shards.clear()
-            _open_in = os.getpid()
-        if path not in _open_shards:
-            _open_shards[path] = _Shared(_Shard.open(path))
-        _open_shards[path].readers += 1
-        return _open_shards[path].shard
-
-
-def _release(path: Path) -> None:
-    with _open_lock:
-        shared = _open_shards[path]
-        shared.readers -= 1
-        if not shared.readers:
-            del _open_shards[path]
-            shared.shard.transaction.abort()
-            shared.shard.env.close()

@@ -58,7 +58,8 @@ def test_help_loads_no_heavy_package() -> None:
         "import sys; sys.argv[1:] = ['--help']; from pipeline.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'vllm', 'transformers', 'polars', 'pyarrow', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "names = {'torch', 'vllm', 'transformers', 'polars', 'pyarrow', 'pydantic', 'numpy'}\n"
+        "heavy = names & set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)

@@ -63,41 +63,54 @@ def draw_data_set(
             f"{images} pictures are too few: {FEWEST_IMAGES} is the least that shows every kind of verb "
             f"in train, dev and test; ask for --images {FEWEST_IMAGES} or more"
         )
-    folder = folder.absolute()
+    folder = folder.resolve()
     _refuse_foreign(folder)
-    beside = folder.with_name(f".{folder.name}{TEMPORARY}drawing")
+    beside, old = (folder.with_name(f".{folder.name}{TEMPORARY}{what}") for what in ("drawing", "old"))
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside, old)  # left by a killed call
         summary = _draw_into(beside, images, seed, on_picture)
-        _swap(beside, folder)
+        _swap(beside, folder, old)
     except OSError as reason:
         raise disk_fault(reason, folder) from reason
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside, old)
     return summary
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir())):
-        return
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _swap(beside: Path, folder: Path, old: Path) -> None:
+    """Puts the finished folder in its place, or back what was there."""
     if folder.exists():
+        folder.rename(old)
+    try:
+        beside.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    sync_folder(folder.parent)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a new or empty folder for the drawn data set")
+    found = {entry.name for entry in folder.iterdir()}
+    if found and RECORD not in found:
         raise UserError(
             f"{folder} is not empty and not a drawn data set (it has no {RECORD}); nothing in it was "
             "touched: name a new or empty folder"
         )
-
-
-def _swap(beside: Path, folder: Path) -> None:
-    """Puts the finished folder in its place; an older drawn data set there is removed."""
-    if folder.exists() and any(folder.iterdir()):
-        old = beside.with_name(f"{beside.name}-old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        beside.rename(folder)
-        shutil.rmtree(old)
-    else:
-        beside.replace(folder)
-    sync_folder(folder.parent)
+    if foreign := sorted(found - {RECORD, PICTURES, ANNOTATIONS}):
+        raise UserError(
+            f"{folder} is a drawn data set with something else in it ({', '.join(foreign[:5])}), which "
+            "drawing it again would delete; nothing was touched: move that away or name a new folder"
+        )
 
 
 def _draw_into(folder: Path, images: int, seed: int, on_picture: Callable[[], None]) -> DrawnSummary:

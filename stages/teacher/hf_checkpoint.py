@@ -31,26 +31,35 @@ class Checkpoint:
     """A model's files.
 
     model     the folder or hub id as the user gave it, for messages
-    folder    the local folder; None for a hub model
+    folder    the local folder, or that of a hub model's commit in the local model cache
     revision  the commit of a hub model, so that all its files are of one version; None for a folder
     """
 
     model: str
-    folder: Path | None
+    folder: Path
     revision: str | None
 
-    @property
-    def location(self) -> str:
-        """What `from_pretrained` of transformers takes, together with `revision`."""
-        return self.model if self.folder is None else str(self.folder)
+    def source(self, own_code: bool) -> dict[str, Any]:
+        """Arguments that tell `from_pretrained` of transformers where the model is.
+
+        The folder, once its files were found, because a hub id makes transformers ask the hub about files
+        that no encoder needs, even if all is in the cache. A model's own code it must fetch by itself.
+        """
+        if self.revision is None or not own_code:
+            return {"pretrained_model_name_or_path": str(self.folder), "local_files_only": True}
+        return {
+            "pretrained_model_name_or_path": self.model,
+            "revision": self.revision,
+            "local_files_only": hf_hub.is_silent(),
+        }
 
     def find(self, name: str) -> Path | None:
         """A file that every model of its kind has, fetched where needed; None where this one has none.
 
         Raises HubUnreachableError where that cannot be known.
         """
-        if self.folder is None:
-            return hf_hub.fetch(self.model, name, self.revision or "main")
+        if self.revision is not None:
+            return hf_hub.fetch(self.model, name, self.revision)
         path = self.folder / name
         return path if path.is_file() else None
 
@@ -111,10 +120,9 @@ class Checkpoint:
         return dict.fromkeys(read_header(path).tensors, WEIGHTS)
 
     def _pickled(self) -> str | None:
-        if self.folder is None:
-            revision = self.revision or "main"
-            return next((name for name in _PICKLED if hf_hub.exists(self.model, name, revision)), None)
-        return next((name for name in _PICKLED if self.find(name) is not None), None)
+        if self.revision is None:
+            return next((name for name in _PICKLED if self.find(name) is not None), None)
+        return next((name for name in _PICKLED if hf_hub.exists(self.model, name, self.revision)), None)
 
     def _no_weights(self) -> str:
         pickled = self._pickled()
@@ -123,17 +131,21 @@ class Checkpoint:
                 f"{self.model} has no weights: neither {WEIGHTS} nor {INDEX}; "
                 "copy them beside config.json, or download the model again"
             )
-        fetch = "" if self.folder else f"`hf download {self.model} --local-dir DIR`, set model to DIR, and "
+        fetch = f"`hf download {self.model} --local-dir DIR`, set model to DIR, and " if self.revision else ""
         return (
-            f"{self.model} has its weights only as {pickled}, a pickle, which can run code and is never "
+            f"{self.model} has its weights only as pickles ({pickled}), which can run code and are never "
             f"opened here; {WEIGHTS} is needed. Either set revision to one that has it (on the hub often a "
             'pull request named "Adding `safetensors` variant of this model": revision refs/pr/NUMBER), or, '
             f"if you trust where it comes from, {fetch}convert it once, in its folder: "
-            'python -c "import torch; from safetensors.torch import save_file; '
-            "w = torch.load('pytorch_model.bin', weights_only=True); "
-            "save_file({k: v.clone().contiguous() for k, v in w.items()}, 'model.safetensors', "
-            "{'format': 'pt'})\""
+            'python -c "import glob, torch; from safetensors.torch import save_file; '
+            "files = [torch.load(f, weights_only=True) for f in glob.glob('pytorch_model*.bin')]; "
+            "save_file({k: v.clone().contiguous() for f in files for k, v in f.items()}, "
+            "'model.safetensors', {'format': 'pt'})\""
         )
+
+    def fetch_weights(self) -> None:
+        """Makes sure that every weights file is in the folder; says what to do where one is not."""
+        self._by_file(self.tensor_files())
 
     def load(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The named tensors on the CPU; opens only the files that hold them."""
@@ -172,8 +184,8 @@ class Checkpoint:
         Folder: a fingerprint of contents, so that a copied, moved or re-sharded model is the same model;
         neither its path nor a time of change enters.
         """
-        if self.folder is None:
-            return {"model": self.model, "revision": self.revision or ""}
+        if self.revision is not None:
+            return {"model": self.model, "revision": self.revision}
         contents = {name: digest_file(path) for name in ("config.json", *files) if (path := self.find(name))}
         digests: dict[str, str] = {}
         for path, wanted in self._by_file(tensors()).items():
@@ -206,4 +218,4 @@ def open_checkpoint(model: str, revision: str = "") -> Checkpoint:
             f"hub model {model} has no config.json at revision {revision or 'main'!r}, so it is not a model "
             "in the transformers layout; check its name"
         )
-    return Checkpoint(model, None, config.parent.name)
+    return Checkpoint(model, config.parent, config.parent.name)

@@ -58,7 +58,7 @@ class TransformersText:
     def identity(self) -> Mapping[str, Any]:
         """Everything here that decides a vector; for what is left out see `TransformersVision.identity`."""
         files = [*_TOKENIZER_FILES, *_TOKENIZER_EXTRAS]
-        if self._trust and self._checkpoint.folder is not None:
+        if self._trust and self._checkpoint.revision is None:
             files += sorted(path.name for path in self._checkpoint.folder.glob("*.py"))
         return {
             "encoder": "transformers-text",
@@ -135,14 +135,15 @@ def _open_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     # Asked first because transformers may build a tokenizer with an empty vocabulary where files are missing.
-    if not any(checkpoint.find_optional(name) for name in _TOKENIZER_FILES):
+    found = [checkpoint.find_optional(name) for name in (*_TOKENIZER_FILES, *_TOKENIZER_EXTRAS)]
+    if not any(found[: len(_TOKENIZER_FILES)]):
         raise UserError(
             f"{checkpoint.model} has no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); "
             "copy the tokenizer's files beside config.json, or download the whole model again"
         )
     try:
         return AutoTokenizer.from_pretrained(
-            checkpoint.location, revision=checkpoint.revision, trust_remote_code=trust_remote_code
+            **checkpoint.source(trust_remote_code), trust_remote_code=trust_remote_code
         )
     except ImportError as reason:
         raise UserError(

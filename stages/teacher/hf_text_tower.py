@@ -152,7 +152,7 @@ class BertText(TextTower):
         return list(self._checkpoint.tensor_files())
 
     def load(self, device: str, precision: NumberFormat) -> None:
-        self._checkpoint.tensor_files()  # says what to do where there are no safetensors weights
+        self._checkpoint.fetch_weights()
         options = {"dtype": torch_dtype(precision), "use_safetensors": True, "output_loading_info": True}
         model, info = self._auto("AutoModel", **options)
         # The pooler is a head of the pre-training task; what is pooled here are the last hidden states.
@@ -171,8 +171,7 @@ class BertText(TextTower):
 
         try:
             return getattr(transformers, name).from_pretrained(
-                self._checkpoint.location,
-                revision=self._checkpoint.revision,
+                **self._checkpoint.source(self._trust),
                 trust_remote_code=self._trust,
                 **options,
             )

@@ -132,12 +132,12 @@ class VllmEngine:
     def _start(self, config: Mapping[str, Any]) -> LLM:
         from vllm import LLM
 
-        settings = self.settings
+        settings, checkpoint = self.settings, self._checkpoint
         try:
             return LLM(
-                model=self._checkpoint.location,
-                revision=self._checkpoint.revision,
-                tokenizer_revision=self._checkpoint.revision,
+                model=str(checkpoint.folder) if checkpoint.revision is None else checkpoint.model,
+                revision=checkpoint.revision,
+                tokenizer_revision=checkpoint.revision,
                 load_format="safetensors",  # nothing is unpickled
                 trust_remote_code=settings.trust_remote_code,
                 dtype=settings.dtype,
@@ -157,7 +157,7 @@ class VllmEngine:
                 use_tqdm_on_load=False,
             )
         except (ValueError, ImportError, RuntimeError, OSError) as reason:
-            raise _explain(reason, config, self._checkpoint.model) from reason
+            raise _explain(reason, config, checkpoint.model) from reason
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `Engine.answer`. Holds at most `window` requests in the engine and takes them lazily."""

@@ -25,9 +25,10 @@ DECIDING = (
 
 def weights_identity(checkpoint: Checkpoint) -> Mapping[str, str]:
     """`model` and `revision`: the id and commit of a hub model; of a folder its architecture and contents."""
-    identity = checkpoint.identity(checkpoint.tensor_files, DECIDING)
-    if checkpoint.folder is None:
-        return identity
+    if checkpoint.revision is not None:
+        return checkpoint.identity(checkpoint.tensor_files)
+    own_code = sorted(path.name for path in checkpoint.folder.glob("*.py"))
+    identity = checkpoint.identity(checkpoint.tensor_files, (*DECIDING, *own_code))
     # The folder's name stays out: a model that was moved is the same model.
     return {"model": architecture(checkpoint.read_config()), "revision": identity["revision"]}
 

@@ -7,16 +7,19 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+import cache.shards
 from cache.banks import BankHeader, BankReader, ShardWriter
 from cache.paths import StorePaths
 from tests.cache.small_store import noise
 
 
-def read_rows(reader: BankReader, images: Sequence[str], answer: Connection) -> None:
-    """Sends the sum of each row, and how many shards were open when the reader arrived."""
-    opened = len(reader._open)
-    answer.send((opened, [float(reader.read(image).tokens.sum()) for image in images]))
-    reader.close()
+def read_rows(readers: Sequence[BankReader], images: Sequence[str], answer: Connection) -> None:
+    """Sends how many shards are open in this process beforehand, and the sum of each row."""
+    before = len(cache.shards._open_shards)
+    used, unused = readers
+    unused.close()
+    answer.send((before, [float(used.read(image).tokens.sum()) for image in images]))
+    used.close()
 
 
 def die_in_shard(paths: StorePaths, header: BankHeader, rows: int) -> None:

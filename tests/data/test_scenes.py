@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -299,9 +300,17 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
+def test_a_drawn_data_set_with_own_files_in_it_is_left_alone(drawn: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn, tmp_path / "set")
+    (tmp_path / "set/notes.md").write_text("mine")
+    with pytest.raises(UserError, match=r"something else in it \(notes.md\), .* name a new folder"):
+        draw_data_set(tmp_path / "set", images=48, seed=4)
+    assert contents(tmp_path / "set") == {**contents(drawn), "notes.md": b"mine"}
+
+
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="file is not empty and not a drawn data set"):
+    with pytest.raises(UserError, match="file is a file; name a new or empty folder"):
         draw_data_set(tmp_path / "file", images=48, seed=0)
 
 
@@ -324,6 +333,7 @@ def test_an_interrupted_call_leaves_what_was_there_and_can_be_repeated(drawn: Pa
     left_by_a_killed_call = tmp_path / ".set.tmp-drawing"
     (left_by_a_killed_call / "images_512").mkdir(parents=True)
     (left_by_a_killed_call / "images_512/half.jpg").write_bytes(b"half")
+    (tmp_path / ".set.tmp-old").mkdir()
     draw_data_set(folder, 48, 3)
     assert contents(folder) == contents(drawn)
     assert list(tmp_path.iterdir()) == [folder]

@@ -122,6 +122,15 @@ def test_a_role_without_a_wrong_noun_is_left_out() -> None:
     assert choice.choose(jumping({"agent": "n00000003", "place": "n00000011"})).nouns == {}
 
 
+def test_a_noun_called_like_a_verb_nobody_may_name_is_not_used() -> None:
+    pools = {"agent": ("n00000008",)}  # swimming pool
+    sample = jumping({"agent": "n00000001"})
+    free = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), pools, 3, 0)
+    bound = ContrastChooser(VOCABULARY, VECTORS, set(VERBS) - {"swimming"}, pools, 3, 0)
+    assert free.choose(sample).nouns == {"agent": "n00000008"}
+    assert bound.choose(sample).nouns == {}
+
+
 def test_one_allowed_verb_is_refused() -> None:
     with pytest.raises(UserError, match=r"1 of the verbs may serve as a contrast, at least 2 are needed"):
         chooser({"jumping"})

@@ -131,7 +131,7 @@ def test_pickled_weights_are_refused_with_the_way_out(folder: Path) -> None:
     torch.save(tensors, folder / "pytorch_model.bin")
     checkpoint = open_checkpoint(str(folder))
     with pytest.raises(
-        UserError, match=r"only as pytorch_model\.bin, a pickle, which can run code"
+        UserError, match=r"only as pickles \(pytorch_model\.bin\), which can run code"
     ) as caught:
         checkpoint.tensor_files()
     _follow_the_advice(str(caught.value), folder)
@@ -178,6 +178,10 @@ def test_an_index_that_promises_too_much_is_named(folder: Path) -> None:
         open_checkpoint(str(folder)).load(["c"])
 
 
-def test_location_is_what_transformers_takes(folder: Path) -> None:
-    assert open_checkpoint(str(folder)).location == str(folder.resolve())
-    assert Checkpoint("a/b", None, "c").location == "a/b"
+def test_only_own_code_is_looked_up_on_the_hub(folder: Path) -> None:
+    name = "pretrained_model_name_or_path"
+    for own_code in (True, False):
+        assert open_checkpoint(str(folder)).source(own_code)[name] == str(folder.resolve())
+    hub = Checkpoint("a/b", Path("cache/c"), "c")
+    assert hub.source(own_code=False) == {name: "cache/c", "local_files_only": True}
+    assert (hub.source(own_code=True)[name], hub.source(own_code=True)["revision"]) == ("a/b", "c")

@@ -343,7 +343,7 @@ def _small_vocabulary(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_pickled, r"only as pytorch_model\.bin, a pickle"),
+        (_pickled, r"only as pickles \(pytorch_model\.bin\)"),
         (
             _fewer_tensors,
             r"lacks 1 of its own tensors \(for example encoder\.layer\.1\.output\.dense\.weight\)",

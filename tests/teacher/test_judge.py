@@ -57,6 +57,7 @@ def test_texts_that_fit_are_accepted(kind: Kind, text: str) -> None:
         (GAZE, "Look: a man on a rock, a man on a rock, a man on a rock.", "the text repeats itself"),
         (GAZE, "so so so so so it goes on and on here.", "the text repeats itself"),
         (GLIMPSE, "A man is diving into the water below him.", "the text describes diving, not jumping"),
+        (GLIMPSE, "Here the man and the woman are both diving in.", "the text describes diving, not jumping"),
         (GLIMPSE, "A man is clearly diving, not jumping, into it.", "the text describes diving, not jumping"),
         (GLIMPSE, "The picture shows the activity of diving.", "the text describes diving, not jumping"),
         (
@@ -73,6 +74,13 @@ def test_texts_that_fit_are_accepted(kind: Kind, text: str) -> None:
 )
 def test_texts_that_do_not_fit_say_why(kind: Kind, text: str, reason: str) -> None:
     assert verdict(kind, text) == Verdict(False, None, reason)
+
+
+def test_the_wrong_verb_may_stand_in_the_form_of_its_sentence() -> None:
+    swims = Contrast("swimming", {})
+    text = "A man swims in the water after jumping about."
+    assert judge(NOT_GLIMPSE, text, jumping(), swims, VOCABULARY, frozenset(), JudgeSettings()).accepted
+    assert not verdict(NOT_GLIMPSE, text).accepted
 
 
 def test_long_runs_that_return_are_circles_even_with_words_between() -> None:

@@ -59,6 +59,12 @@ def test_any_file_that_decides_answers_changes_the_identity(model: Path, name: s
     assert identity(model) != before
 
 
+def test_the_code_of_a_model_is_in_its_identity(model: Path) -> None:
+    before = identity(model)
+    (model / "modeling_own.py").write_text("pass")
+    assert identity(model) != before
+
+
 def test_notes_beside_the_weights_do_not(model: Path) -> None:
     before = identity(model)
     (model / "README.md").write_text("a note")

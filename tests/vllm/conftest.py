@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-PATIENCE = 300.0  # seconds until a driver that says nothing more is ended, so that its test fails
+PATIENCE = 600.0  # seconds until a driver that says nothing more is ended, so that its test fails
 SETTINGS = {
     "dtype": "float32",
     "max_model_len": 2048,

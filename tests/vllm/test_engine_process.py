@@ -90,4 +90,8 @@ def test_a_killed_program_leaves_no_orphan(start: Any, pictures: list[Path]) -> 
     below = descendants(driver.process.pid)
     assert below
     driver.process.kill()
-    assert wait_until(lambda: not any(is_alive(pid) for pid in below)), below
+    gone = wait_until(lambda: not any(is_alive(pid) for pid in below))
+    left = [pid for pid in below if is_alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert gone, left
