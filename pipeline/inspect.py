@@ -13,7 +13,7 @@ from cache.banks import BankReader, read_header
 from cache.errors import UserError
 from cache.index import search as search_index
 from cache.kinds import KINDS
-from cache.manifest import load_manifest
+from cache.manifest import find_leftovers, load_manifest
 from cache.rationales import SCHEMA, read_quarantine, read_rationales
 from cache.vectors import RATIONALES
 from cache.verify import LeakRule, verify
@@ -224,7 +224,12 @@ def verify_store(workspace: Workspace, fast: bool) -> Result:
     skipped = ", checksums skipped" if fast else ""
     verdict = f"{len(manifest.parts)} files, {size(total)}{skipped}: "
     verdict += f"{len(faults)} faults" if faults else "whole"
-    data = {"faults": [asdict(fault) for fault in faults]}
+    stray = [path.relative_to(workspace.store.root).as_posix() for path in find_leftovers(workspace.store)]
+    if stray:
+        lines.append(
+            f"note: {len(stray)} unlisted files of a stopped run, e.g. {stray[0]}; the next one removes them"
+        )
+    data = {"faults": [asdict(fault) for fault in faults], "unlisted": stray}
     return Result(printable("\n".join([*lines, verdict])), data, int(bool(faults)))
 
 

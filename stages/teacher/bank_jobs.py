@@ -17,7 +17,7 @@ from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import Part
 from cache.paths import StorePaths
-from cache.rationales import QuarantineRow
+from cache.rationales import QuarantineRow, texts_key
 from cache.vectors import VectorKey, write_vectors
 from stages.batches import batches
 from stages.data.geometry import Geometry
@@ -144,7 +144,7 @@ class TextJob:
 
     def row_keys(self) -> Mapping[str, str]:
         mark = self.header.fingerprint
-        return {image: fingerprint([mark, *four]) for image, four in self.texts.items()}
+        return {image: texts_key(mark, four) for image, four in self.texts.items()}
 
     def write_shard(
         self,
@@ -165,6 +165,9 @@ class TextJob:
                     for kind, text, vector in zip(KINDS, self.texts[name], encoded.pooled[rows], strict=True):
                         if text:
                             pooled.add(VectorKey(name, *kind), keys[name], vector)
+                    if not any(self.texts[name]):  # hides the vectors of texts that are no longer accepted
+                        nothing = np.zeros(encoded.pooled.shape[1], np.float32)
+                        pooled.add(VectorKey(name), keys[name], nothing)
                 advance(len(names))
         return [*shard.parts(), *pooled.write(paths, self.header, self.family, producer)]
 

@@ -80,8 +80,8 @@ class Embedder:
             summaries = {job.header.name: self._fill(job) for job in jobs}
             for family in (PICTURES, RATIONALES):
                 build_index(self.paths, family, self._producer)
-        failures = [row for job in jobs for row in job.failures]
-        append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
+            failures = [row for job in jobs for row in job.failures]
+            append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
         counts = {name: asdict(summary) for name, summary in summaries.items()}
         self.reporter.event(
             "banks-finished", banks=counts, failed=len(failures), tokens_cut=jobs[-1].tokens_cut
@@ -167,6 +167,11 @@ class Embedder:
             for images in batches(todo, self.settings.rows_per_shard):
                 parts = job.write_shard(self.paths, images, wanted, self._producer, advance)
                 add_parts(self.paths, parts)
+        if job.tokens_cut:
+            self.reporter.say(
+                f"bank {header.name}: {job.tokens_cut} tokens lay beyond the encoder's limit of "
+                f"{header.shape[1]} a text and were cut"
+            )
         return BankSummary(len(wanted), len(todo) - len(job.failures), changed)
 
     def _tell(self, name: str, total: int, todo: int, changed: int) -> None:
