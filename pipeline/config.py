@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
-from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 
 from cache.errors import UserError
 from stages.data.settings import DataSettings
 from stages.settings import PathSetting, Settings
+from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.settings import TeacherSettings
 
