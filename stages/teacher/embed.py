@@ -12,7 +12,7 @@ from typing import Any
 
 from cache.banks import BankHeader, BankReader, write_header
 from cache.errors import FindingsError
-from cache.index import build_index
+from cache.index import build_index, require_faiss
 from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.lock import writer_lock
@@ -73,6 +73,7 @@ class Embedder:
     def run(self, max_failure_rate: float) -> dict[str, BankSummary]:
         """Makes whatever is missing. Raises FindingsError where too many pictures could not be read."""
         self.paths.require()
+        require_faiss()  # missing, it is better said now than after hours of encoding
         with writer_lock(self.paths.root, STAGE):
             remove_leftovers(self.paths)
             self._embed_labels()

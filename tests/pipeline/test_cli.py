@@ -91,6 +91,12 @@ def test_a_run_leaves_the_files_it_promises(finished: Config) -> None:
         assert name in names
     events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert {"rationales-finished", "banks-finished", "epoch", "evaluated"} <= set(events)
+    ended = [
+        event
+        for line in (run / "events.jsonl").read_text().splitlines()
+        if "seconds" in (event := json.loads(line))
+    ]
+    assert all(event["seconds"] > 0 for event in ended)
     predictions = pl.read_parquet(run / "predictions.parquet")
     assert predictions.height == json.loads((run / "metrics.json").read_text())["subsets"]["all"]["samples"]
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from cache.errors import UserError
 from cache.keys import fingerprint
-from stages.teacher.builtin import BuiltinText, BuiltinVision
+from stages.teacher.builtin_text import BuiltinText
+from stages.teacher.builtin_vision import BuiltinVision
 
 SMALL = {"size": 64, "grid": 8, "dim": 96, "width": 32}
 
@@ -225,7 +226,7 @@ def test_any_text_has_unit_vectors_that_its_batch_does_not_change(texts: list[st
 def test_another_process_gives_the_same_text_vectors(text: BuiltinText) -> None:
     """Python's own hash of a string differs from process to process; these vectors must not."""
     code = (
-        "from stages.teacher.builtin import BuiltinText; import sys; "
+        "from stages.teacher.builtin_text import BuiltinText; import sys; "
         "sys.stdout.write(BuiltinText(dim=64, pooled_dim=128).encode(['a dog runs']).pooled.tobytes().hex())"
     )
     root = Path(__file__).parents[2]
