@@ -1,0 +1,55 @@
+"""Predictions are scored in pixels of the picture, whatever frame the student sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.data.geometry import Geometry
+from stages.student.dataset import StoreDataset
+from stages.student.evaluate import evaluate
+from stages.student.labels import assemble_labels
+from stages.student.model import Student
+from stages.student.settings import StudentSettings
+from tests.student.store import GEOMETRY, VISION, VOCABULARY, make_store, sample
+
+
+@pytest.fixture
+def student() -> Student:
+    torch.manual_seed(0)
+    settings = StudentSettings(dim=16, heads=2, alignment_heads=2, feed_forward=16, head_hidden=16)
+    return Student(settings, GEOMETRY, VISION, 16, len(VOCABULARY.nouns))
+
+
+def test_each_picture_is_scored_once_in_order(tmp_path: Path, student: Student) -> None:
+    images = tuple(f"{i}.jpg" for i in range(5))
+    samples = [
+        sample(image, verb, "test") for image, verb in zip(images, ["jumping", "riding"] * 3, strict=False)
+    ]
+    dataset = StoreDataset(make_store(tmp_path, images, ()), samples, VOCABULARY, teacher=False)
+    texts = assemble_labels(torch.randn(3, 16), torch.randn(5, 16), [[0, 1], [2], [3, 4]], torch.randn(5, 16))
+    labels = student.label_vectors(texts)
+    student.train()
+    whole = evaluate(student, labels, dataset, VOCABULARY, 5, torch.device("cpu"))
+    parts = evaluate(student, labels, dataset, VOCABULARY, 2, torch.device("cpu"))
+    assert student.training, "the student is left in the mode it came in"
+    assert whole.results.images == parts.results.images == images
+    assert np.array_equal(whole.results.rank, parts.results.rank)
+    assert whole.predictions["image"].to_list() == list(images)
+    first = whole.predictions.row(0, named=True)
+    assert first["roles"] == ["agent", "obstacle"]
+    assert len(first["nouns"]) == len(first["boxes"]) == 2
+    assert len(first["top_verbs"]) == 3
+    assert sum(first["top_probabilities"]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("mode", ["stretch", "pad", "crop"])
+def test_a_perfect_box_overlaps_fully_in_every_frame(mode: str) -> None:
+    geometry = Geometry(32, mode, 2, 2, 1)  # type: ignore[arg-type]
+    box = (60.0, 10.0, 140.0, 90.0)  # inside the middle square that `crop` keeps
+    framed = geometry.box_to_frame(box, 200, 100)
+    assert framed is not None
+    assert geometry.box_to_picture(framed, 200, 100) == pytest.approx(box)
