@@ -16,13 +16,13 @@ from cache.kinds import KINDS
 from cache.manifest import find_leftovers, load_manifest
 from cache.rationales import SCHEMA, read_quarantine, read_rationales
 from cache.vectors import RATIONALES
-from cache.verify import LeakRule, verify
+from cache.verify import verify
+from pipeline.leak_rule import leak_rule
 from pipeline.result import Result
 from pipeline.table import render, size
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample
 from stages.printable import printable
-from stages.teacher.judge import leaked_verb
 
 _WIDE = 72  # characters of a rationale in a table
 
@@ -231,18 +231,3 @@ def verify_store(workspace: Workspace, fast: bool) -> Result:
         )
     data = {"faults": [asdict(fault) for fault in faults], "unlisted": stray}
     return Result(printable("\n".join([*lines, verdict])), data, int(bool(faults)))
-
-
-def leak_rule(workspace: Workspace) -> LeakRule:
-    """The judge's own rule for held-out verbs, so that "swimming pool" does not count as swimming."""
-    data = workspace.data
-    held_out = frozenset(verb for verb, subset in data.subset_of.items() if subset == "unseen")
-    annotated = {sample.image: sample.nouns for sample in data.samples}
-
-    def rule(row: Mapping[str, Any]) -> str | None:
-        nouns = [noun for three in annotated.get(row["image"], ()) for noun in three if noun]
-        nouns += json.loads(row["contrast_nouns"]).values()
-        about = row["verb"], row["contrast_verb"]
-        return leaked_verb(row["text"], nouns, about, data.vocabulary, held_out)
-
-    return rule

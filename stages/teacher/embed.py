@@ -93,7 +93,8 @@ class Embedder:
     def _embed_labels(self) -> None:
         manifest = load_manifest(self.paths)
         for family, texts in label_texts(self.data.vocabulary, self.settings).items():
-            mark = fingerprint([dict(self.encoders.text.identity()), texts])
+            # As a list: the same labels in another order are other class numbers.
+            mark = fingerprint([dict(self.encoders.text.identity()), list(texts.items())])
             if manifest.current.get(family) == mark:
                 continue
             if not any(part.fingerprint == mark for part in manifest.of("labels", family)):

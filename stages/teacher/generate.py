@@ -125,6 +125,7 @@ class Generator:
                     else:
                         left -= 1
                         advance(1)
+                assert not open_tasks, f"the engine ended without an answer to {next(iter(open_tasks))!r}"
 
     def _next_task(self, again: deque[Task], fresh: Iterator[Sample]) -> Task | None:
         if again:

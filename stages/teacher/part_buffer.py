@@ -59,6 +59,7 @@ class PartBuffer:
 
     def flush(self) -> None:
         append_rationales(self._paths, [asdict(row) for row in self._rows], self._producer)
+        self._rows = []  # at once: a stop between the two parts comes back here through `__exit__`
         append_quarantine(self._paths, self._failures, self._producer)
-        self._rows, self._failures, self._pictures = [], [], 0
+        self._failures, self._pictures = [], 0
         self._last = self._clock()
