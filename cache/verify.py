@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,15 @@ def verify(
     fast: bool = False,
     advance: Callable[[int], None] = lambda _: None,
     leak: LeakRule | None = None,
+    trained: Collection[str] | None = None,
 ) -> list[Fault]:
     """All faults of a store; an empty list means that everything listed is whole and fits together.
 
     fast      skips the payload checksums
     advance   is told the bytes read
     leak      default: a held-out verb is named wherever it stands as a word, be it in "rocking chair"
+    trained   pictures whose rationales training reads; default: all. Rows of a picture that left the training
+              set stay in the store
 
     Raises UserError where the manifest is missing or damaged, or FAISS is needed and not installed.
     """
@@ -58,7 +61,7 @@ def verify(
         return faults
     if any(part.kind == "index" for part in manifest.parts):
         require_faiss()
-    joins = [("rationales", _leaks(paths, manifest.held_out_verbs, leak))]
+    joins = [("rationales", _leaks(paths, manifest.held_out_verbs, leak, trained))]
     joins += [(f"banks/{name}", _bank_faults(paths, manifest, name)) for name in _names(manifest, "bank")]
     joins += [(f"index/{family}", _index_faults(paths, family)) for family in _names(manifest, "vectors")]
     return [fault for file, found in joins for fault in _readable(file, found)]
@@ -93,7 +96,9 @@ def _file_faults(paths: StorePaths, part: Part, fast: bool) -> Iterator[Fault]:
                 yield Fault(part.path, "", f"has {rows} rows, the manifest says {part.rows}")
 
 
-def _leaks(paths: StorePaths, held_out: Iterable[str], leak: LeakRule | None) -> Iterator[Fault]:
+def _leaks(
+    paths: StorePaths, held_out: Iterable[str], leak: LeakRule | None, trained: Collection[str] | None
+) -> Iterator[Fault]:
     """Usable rationales that show training a held-out verb."""
     verbs = frozenset(held_out)
     if not verbs:
@@ -101,6 +106,8 @@ def _leaks(paths: StorePaths, held_out: Iterable[str], leak: LeakRule | None) ->
     named = leak or _word_rule(verbs)
     columns = ["image", "verb", "contrast_verb", "contrast_nouns", "text", "aspect", "polarity"]
     for row in read_rationales(paths, columns).filter("usable").iter_rows(named=True):
+        if trained is not None and row["image"] not in trained:
+            continue
         found = next((verb for verb in (row["verb"], row["contrast_verb"]) if verb in verbs), None)
         if verb := found or named(row):
             reason = f"{row['polarity']} {row['aspect']} names held-out verb {verb!r}"

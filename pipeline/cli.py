@@ -93,7 +93,10 @@ def demo_data(
 
 @app.command("check-data")
 def check_data(config: ConfigOption = None, set_: SetOption = None, json: JsonOption = False) -> None:
-    """Read annotations and pictures; print counts per split and every problem. Exit 1 if any is an error."""
+    """Read annotations and pictures; print counts per split and every problem.
+
+    Exit 1 where more pictures than `max_failure_rate` cannot be used.
+    """
     from pipeline.check import check
 
     _finish(check(_workspace(config, set_)), json)

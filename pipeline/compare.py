@@ -28,6 +28,7 @@ def compare(folders: Sequence[Path]) -> Result:
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     reference = _settings(folders[0])
+    _require_same_split(folders)
     for folder in folders:
         name = ", ".join(changed_settings(reference, _settings(folder))) or "reference"
         groups.setdefault(name, []).append(_metrics(folder))
@@ -36,6 +37,16 @@ def compare(folders: Sequence[Path]) -> Result:
     rows = [[name, len(runs), *map(_cell, figures[name].values())] for name, runs in groups.items()]
     data = [{"settings": name, "runs": len(runs), "figures": figures[name]} for name, runs in groups.items()]
     return Result(render(head, rows), data)
+
+
+def _require_same_split(folders: Sequence[Path]) -> None:
+    splits = {folder: _metrics(folder)["split"] for folder in folders}
+    if len(set(splits.values())) > 1:
+        listed = ", ".join(f"{folder} on {split}" for folder, split in splits.items())
+        raise UserError(
+            f"the runs were measured on different splits ({listed}), so their figures cannot be compared; "
+            "measure them alike with `mipd-pipe evaluate --split test`"
+        )
 
 
 _FIGURES = {"verb": ("top1", "verb"), "grnd": ("top1", "grnd")}

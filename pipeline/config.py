@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,19 @@ class Config(Settings):
         return self.store_dir or self.run_dir / "store"
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as the number it is; PyYAML, which keeps to YAML 1.1, takes it for text without a point."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would take for a number."""
+
+
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
 def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
     """Reads a config file (None: the embedded demo) and applies ``dotted.key=value`` assignments.
 
@@ -48,7 +62,7 @@ def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
     """
     name, text = _read(source)
     try:
-        fields = yaml.safe_load(text)
+        fields = yaml.load(text, _Loader)
     except yaml.YAMLError as reason:
         raise UserError(f"{name} is not YAML: {reason}") from None
     if not isinstance(fields, dict):
@@ -77,7 +91,7 @@ def embedded_configs() -> dict[str, str]:
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML that `load_config` reads back to an equal Config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _read(source: Path | None) -> tuple[str, str]:
@@ -110,7 +124,7 @@ def _assign(fields: dict[str, Any], assignment: str) -> None:
             raise UserError(f"--set {assignment!r}: {'.'.join(keys[: i + 1])} is a value, not a section")
         node = inner
     try:
-        node[keys[-1]] = yaml.safe_load(text)
+        node[keys[-1]] = yaml.load(text, _Loader)
     except yaml.YAMLError as reason:
         raise UserError(f"--set {assignment!r}: the value is not YAML: {reason}") from None
 

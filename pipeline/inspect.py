@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ import polars as pl
 from cache.banks import BankReader, read_header
 from cache.errors import UserError
 from cache.index import search as search_index
+from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import find_leftovers, load_manifest
 from cache.rationales import SCHEMA, read_quarantine, read_rationales
@@ -25,6 +25,7 @@ from stages.data.sample import Sample
 from stages.printable import printable
 
 _WIDE = 72  # characters of a rationale in a table
+_REPLACED = "(no longer in use: run `mipd-pipe embed-teacher`)"
 
 
 def summary(workspace: Workspace) -> Result:
@@ -126,6 +127,11 @@ def rows(workspace: Workspace, filters: Mapping[str, str], versions: bool, limit
     if filters.get("status") == "failed":
         frame = read_quarantine(store)
         columns = ["image", "stage", "attempts", "reason", "raw"]
+        if odd := sorted(filters.keys() - {"status", "image"}):
+            raise UserError(
+                f"--{odd[0]} does not go with --status failed, because what failed has no rationale; "
+                "filter by --image"
+            )
     else:
         frame = read_rationales(store)
         frame = frame if versions else frame.filter("current")
@@ -192,6 +198,7 @@ def _annotation_lines(workspace: Workspace, sample: Sample) -> list[str]:
 
 def search(workspace: Workspace, text: str, count: int) -> Result:
     """The rationales nearest to a text, by the encoder that embedded them."""
+    from stages.teacher.embed import RATIONALE_TEXT
     from stages.teacher.encoders import open_text
 
     store = workspace.store.require()
@@ -200,12 +207,18 @@ def search(workspace: Workspace, text: str, count: int) -> Result:
             'the search text is empty; give a few words, e.g. `mipd-pipe inspect search "a horse"`'
         )
     encoder = open_text(workspace.config.embed.text)
+    made_by = read_header(store, RATIONALE_TEXT).encoder
+    if fingerprint(dict(encoder.identity())) != fingerprint(made_by):
+        raise UserError(
+            "the rationales were embedded by another text encoder than `embed.text` names, so nearness would "
+            "mean nothing; put the setting back, or run `mipd-pipe embed-teacher`"
+        )
     (hits,) = search_index(store, RATIONALES, encoder.encode([text]).pooled, count)
     frame = read_rationales(store, ["image", "verb", "aspect", "polarity", "text"]).filter("usable")
     texts = {(row[0], row[2], row[3]): (row[1], row[4]) for row in frame.iter_rows()}
     found = []
     for hit in hits:
-        verb, rationale = texts[hit.image, hit.aspect, hit.polarity]
+        verb, rationale = texts.get((hit.image, hit.aspect, hit.polarity), ("", _REPLACED))
         found.append({**asdict(hit), "verb": verb, "text": rationale})
     cells = [
         [hit["similarity"], hit["image"], f"{hit['polarity']} {hit['aspect']}", _short(hit["text"])]
@@ -219,7 +232,8 @@ def verify_store(workspace: Workspace, fast: bool) -> Result:
     manifest = load_manifest(workspace.store.require())
     total = sum(part.bytes for part in manifest.parts)
     with workspace.console.progress("verify", total, unit="byte") as advance:
-        faults = verify(workspace.store, fast, advance, leak_rule(workspace))
+        trained = {sample.image for sample in workspace.data.split("train")}
+        faults = verify(workspace.store, fast, advance, leak_rule(workspace.data), trained)
     lines = [f"{fault.file}{f' [{fault.key}]' if fault.key else ''}: {fault.reason}" for fault in faults]
     skipped = ", checksums skipped" if fast else ""
     verdict = f"{len(manifest.parts)} files, {size(total)}{skipped}: "

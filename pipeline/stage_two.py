@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from cache.atomic import replacing, write_bytes
 from cache.errors import FindingsError, UserError
 from cache.keys import fingerprint
 from cache.manifest import load_manifest
-from cache.rationales import read_rationales
+from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
+from pipeline.leak_rule import leak_rule
 from pipeline.result import Result
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample, Split
+from stages.settings import changed_settings
 from stages.student.checkpoint import BEST, load_student
-from stages.student.dataset import StoreDataset
+from stages.student.dataset import StoreDataset, TeacherBanks
 from stages.student.device import choose_device
 from stages.student.evaluate import evaluate as evaluate_student
 from stages.student.label_store import read_label_texts
@@ -45,8 +48,19 @@ def training_data(workspace: Workspace) -> TrainingData:
     data, store = workspace.data, workspace.store.require()
     _require_same_data(workspace)
     select = [s for s in data.split("dev") if data.subset_of[s.verb] == "seen"]
+    if not data.split("train"):
+        raise UserError(
+            f"{workspace.config.data.root} has no usable training picture; see why with "
+            "`mipd-pipe check-data`"
+        )
     train = _dataset(workspace, data.split("train"), teacher=workspace.config.student.distill)
+    if train.teacher:
+        _require_rationales(workspace, train.teacher, [sample.image for sample in train.samples])
     selected = _dataset(workspace, tuple(select), teacher=False)
+    if not len(selected):
+        workspace.console.say(
+            "note: the dev set has no picture of a seen verb, so the last epoch counts as the best"
+        )
     return TrainingData(
         train=train,
         select=selected,
@@ -54,7 +68,7 @@ def training_data(workspace: Workspace) -> TrainingData:
         vocabulary=data.vocabulary,
         subset_of=data.subset_of,
         fingerprint=_fingerprints(workspace, train),
-        proof=refuse_leaks(store, train.samples, selected.samples, data.subset_of),
+        proof=refuse_leaks(store, train.samples, selected.samples, data.subset_of, leak_rule(data)),
     )
 
 
@@ -65,11 +79,26 @@ def _dataset(workspace: Workspace, samples: tuple[Sample, ...], teacher: bool) -
     if missing > bound * len(samples):
         raise FindingsError(
             f"the banks lack {missing} of {len(samples)} pictures, e.g. {dataset.missing[0]!r}, more than "
-            f"max_failure_rate {bound:.1%}; make them with `mipd-pipe embed-teacher`"
+            f"max_failure_rate {bound:.1%}; make them with `mipd-pipe embed-teacher`, and see which pictures "
+            "cannot be used with `mipd-pipe inspect rows --status failed`"
         )
     if missing:
         workspace.console.say(f"note: {missing} pictures are not in the banks and are left out")
     return dataset
+
+
+def _require_rationales(workspace: Workspace, teacher: TeacherBanks, images: Sequence[str]) -> None:
+    """The banks must be of the texts now accepted, and somebody must have said something."""
+    texts = usable_texts(workspace.store, images)
+    teacher.require_current(texts)
+    silent = len(images) - sum(any(four) for four in texts.values())
+    if silent == len(images):
+        raise UserError(
+            f"none of the {silent} training pictures has an accepted rationale, so there is nothing to "
+            "distil; see why with `mipd-pipe inspect summary`, or set student.distill to false"
+        )
+    if silent:
+        workspace.console.say(f"note: {silent} training pictures have no accepted rationale to learn from")
 
 
 def _require_same_data(workspace: Workspace) -> None:
@@ -106,10 +135,12 @@ def evaluate(workspace: Workspace, split: str = "test") -> Result:
     config, data = workspace.config, workspace.data
     trained = load_student(config.run_dir / "student" / BEST)
     _require_same_labels(workspace, trained.facts)
+    _require_same_subsets(workspace, trained.facts)
     samples = data.split("dev" if split == "dev" else "test")
     if not samples:
         raise UserError(f"the {split} split of {config.data.root} has no usable picture; see `check-data`")
     dataset = _dataset(workspace, samples, teacher=False)
+    _require_same_encoder(dataset, trained.facts)
     device = choose_device(config.train.device)
     student = trained.student.to(device)
     labels = student.label_vectors(trained.labels.to(device))
@@ -151,6 +182,34 @@ def _require_same_labels(workspace: Workspace, facts: dict[str, Any]) -> None:
                 f"the checkpoint knows {len(own)} {name}, the data set {len(theirs)}, and they are not the "
                 "same in the same order; evaluate on the data set it was trained on, or train again"
             )
+
+
+def _require_same_subsets(workspace: Workspace, facts: dict[str, Any]) -> None:
+    """Under another split the table would count verbs as unseen that the student was trained on."""
+    then, now = facts["subset_of"], workspace.data.subset_of
+    moved = [verb for verb, subset in now.items() if then[verb] != subset]
+    if moved:
+        raise UserError(
+            f"{len(moved)} verbs belong to another subset than when the checkpoint was trained, e.g. "
+            f"{moved[0]!r} was {then[moved[0]]} and is {now[moved[0]]}: figures on unseen verbs would be of "
+            "verbs it may have seen; put the settings of `data` back, or train again in another run_dir"
+        )
+
+
+def _require_same_encoder(dataset: StoreDataset, facts: dict[str, Any]) -> None:
+    """Tokens of another encoder mean nothing to the student, also where their shape is the same."""
+    header = dataset.vision.header
+    changed = changed_settings(
+        {"encoder": facts["vision_encoder"], "geometry": facts["geometry"]},
+        {"encoder": header.encoder, "geometry": dataset.geometry.to_json()},
+    )
+    if changed:
+        listed = "\n".join(f"  {line}" for line in changed)
+        raise UserError(
+            f"bank {header.name!r} was made by another encoder than the checkpoint was trained on:\n"
+            f"{listed}\nPut `embed.student_vision` back and run `mipd-pipe embed-teacher`, or train again in "
+            "another run_dir"
+        )
 
 
 def whereabouts(workspace: Workspace) -> str:

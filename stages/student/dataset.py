@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from cache.banks import BankReader
 from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths
+from cache.rationales import texts_key
 from stages.data.geometry import Geometry
 from stages.data.sample import MAX_ROLES, Sample
 from stages.data.vocabulary import Vocabulary
@@ -96,6 +97,20 @@ class TeacherBanks:
     def open(paths: StorePaths) -> TeacherBanks:
         vision, text = (BankReader(paths, name) for name in TEACHER_BANKS)
         return TeacherBanks(vision, text, bank_geometry(vision))
+
+    def require_current(self, texts: Mapping[str, Sequence[str]]) -> None:
+        """Raises UserError where the bank was made of other texts than these (see `usable_texts`)."""
+        bank = self.text
+        stale = [
+            image
+            for image, four in texts.items()
+            if bank.row_keys.get(image) != texts_key(bank.header.fingerprint, four)
+        ]
+        if stale:
+            raise UserError(
+                f"the rationales of {len(stale)} training pictures, e.g. {stale[0]!r}, are not the ones bank "
+                f"{bank.header.name!r} was made of; bring it up to date with `mipd-pipe embed-teacher`"
+            )
 
     def read(self, sample: Sample) -> Item:
         tokens, lengths = self._text(sample.image)

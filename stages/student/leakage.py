@@ -8,16 +8,22 @@ from cache.errors import UserError
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from cache.rationales import read_rationales
+from cache.verify import LeakRule
 from stages.data.sample import Sample, Subset
 
 
 def refuse_leaks(
-    paths: StorePaths, train: Sequence[Sample], select: Sequence[Sample], subset_of: Mapping[str, Subset]
+    paths: StorePaths,
+    train: Sequence[Sample],
+    select: Sequence[Sample],
+    subset_of: Mapping[str, Subset],
+    leak: LeakRule,
 ) -> dict[str, object]:
     """Proof that no unseen verb enters training, selection or rationale text, for the checkpoint to carry.
 
     train    the training samples
     select   the samples the best checkpoint is chosen on
+    leak     finds a held-out verb in a rationale's text
 
     Raises UserError that names the first leak.
     """
@@ -32,12 +38,12 @@ def refuse_leaks(
             f"{odd[0]!r}), so its rationales may name verbs held out now; write them again with "
             "`mipd-pipe generate-rationales`"
         )
-    contrasts = _refuse_contrasts(paths, held_out)
+    images = {sample.image for sample in train}
     return {
         "held_out_verbs": held_out,
         "training_pictures": len(train),
         "selection_pictures": len(select),
-        "rationales_checked": contrasts,
+        "rationales_checked": _refuse_rationales(paths, images, held_out, leak),
     }
 
 
@@ -50,14 +56,22 @@ def _refuse_samples(samples: Sequence[Sample], subset_of: Mapping[str, Subset], 
             )
 
 
-def _refuse_contrasts(paths: StorePaths, held_out: Collection[str]) -> int:
-    """Rationales describe their own verb and a contrast verb; neither may be held out."""
-    rows = read_rationales(paths, ["image", "verb", "contrast_verb"]).filter("usable")
-    for image, verb, contrast in rows.select("image", "verb", "contrast_verb").iter_rows():
-        if verb in held_out or contrast in held_out:
-            named = verb if verb in held_out else contrast
+def _refuse_rationales(
+    paths: StorePaths, images: Collection[str], held_out: Collection[str], leak: LeakRule
+) -> int:
+    """Rationales describe their own verb and a contrast verb; neither may be held out, nor named in passing.
+
+    Rows of pictures that are not trained on do not count: they stay in the store when a split changes.
+    """
+    columns = ["image", "verb", "contrast_verb", "contrast_nouns", "text"]
+    rows = read_rationales(paths, columns).filter("usable")
+    rows = rows.filter(rows["image"].is_in(list(images)))
+    for row in rows.iter_rows(named=True) if held_out else ():
+        about = next((verb for verb in (row["verb"], row["contrast_verb"]) if verb in held_out), None)
+        if named := about or leak(row):
             raise UserError(
-                f"a rationale of picture {image!r} describes the held-out verb {named!r}; "
-                "write the rationales again with `mipd-pipe generate-rationales`"
+                f"a rationale of picture {row['image']!r} names the held-out verb {named!r}; write the "
+                "rationales again with `mipd-pipe generate-rationales`, then embed them with "
+                "`mipd-pipe embed-teacher`"
             )
     return rows.height

@@ -55,5 +55,5 @@ def load_facts(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, reason: Exception) -> UserError:
     return UserError(
         f"{path} cannot be read ({reason}); it is cut off or no checkpoint of mipd-pipe: "
-        "remove it, then `mipd-pipe train-student` goes on from the one before"
+        "a damaged state file may be deleted, `mipd-pipe train-student` then goes on from the one before it"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cache.atomic import TEMPORARY
 from cache.errors import UserError
 from cache.lock import writer_lock
 from stages.data.sample import Subset
@@ -111,6 +112,8 @@ class Trainer:
     # --- resume --------------------------------------------------------------------------------------
 
     def _resume(self) -> Position:
+        for leftover in self.folder.glob(f"*{TEMPORARY}*"):  # of a run killed while it wrote
+            leftover.unlink()
         states = sorted(self.folder.glob("state-*.safetensors"))
         if not states:
             return Position()
@@ -124,6 +127,11 @@ class Trainer:
                 "--set run_dir=ANOTHER --set store_dir=THIS_STORE"
             )
         position = load_state(states[-1], self.objective, self.optimizer)
+        if position.epoch and not (self.folder / BEST).exists():
+            raise UserError(
+                f"{self.folder / BEST} is missing, but {position.epoch} epochs are done and none of those "
+                f"left need be better; put the file back, or move {self.folder} away to train from the start"
+            )
         state = "finished" if self._is_finished(position) else f"going on at epoch {position.epoch + 1}"
         self.reporter.say(f"training in {self.folder}: {state}, step {position.step}")
         return position

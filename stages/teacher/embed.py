@@ -6,7 +6,7 @@ finished as a whole; a killed call repeats at most the shard it was writing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from cache.kinds import KINDS
 from cache.lock import writer_lock
 from cache.manifest import add_parts, load_manifest, put_in_force, remove_leftovers
 from cache.paths import StorePaths
-from cache.rationales import append_quarantine, usable_texts
+from cache.rationales import QuarantineRow, append_quarantine, usable_texts
 from cache.vectors import PICTURES, RATIONALES, write_labels
 from stages.batches import batches
 from stages.data.ledger import PictureLedger
@@ -29,7 +29,7 @@ from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.encoder import TextEncoder, VisionEncoder
 from stages.teacher.label_texts import encode_labels, label_texts
-from stages.teacher.plan import new_failures
+from stages.teacher.plan import data_failure, new_failures
 
 STAGE = "embed-teacher"
 TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
@@ -81,14 +81,33 @@ class Embedder:
             summaries = {job.header.name: self._fill(job) for job in jobs}
             for family in (PICTURES, RATIONALES):
                 build_index(self.paths, family, self._producer)
-            failures = [row for job in jobs for row in job.failures]
+            failures = self._failures(jobs)
             append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
         counts = {name: asdict(summary) for name, summary in summaries.items()}
-        self.reporter.event(
-            "banks-finished", banks=counts, failed=len(failures), tokens_cut=jobs[-1].tokens_cut
-        )
-        _check_failures(len(failures), sum(summary.rows for summary in summaries.values()), max_failure_rate)
+        failed, total = self._count_failed(jobs, failures)
+        self.reporter.event("banks-finished", banks=counts, failed=failed, tokens_cut=jobs[-1].tokens_cut)
+        _check_failures(failed, total, max_failure_rate)
         return summaries
+
+    def _failures(self, jobs: Sequence[BankJob]) -> list[QuarantineRow]:
+        """What cannot be used of any split, each once: annotations, pictures, and what failed only here."""
+        problems = [(p.image, p.reason) for p in self.data.problems if p.severity == "error"]
+        problems += [
+            (image, reason) for image in self.data.annotated_sizes() if (reason := self.ledger.problem(image))
+        ]
+        rows = [data_failure(image, reason) for image, reason in problems]
+        rows += [row for job in jobs for row in job.failures]
+        return list({(row.image, row.request_key): row for row in rows}.values())
+
+    def _count_failed(self, jobs: Sequence[BankJob], failures: Sequence[QuarantineRow]) -> tuple[int, int]:
+        """Different pictures that failed, of all different pictures of the data set.
+
+        A picture that is refused in one split and used in another, or stands in two, has not failed.
+        """
+        broken = {row.image for job in jobs for row in job.failures}
+        usable = {image for image in self.data.annotated_sizes() if not self.ledger.problem(image)} - broken
+        failed = {row.image for row in failures} - usable
+        return len(failed), len(failed | usable)
 
     def _embed_labels(self) -> None:
         manifest = load_manifest(self.paths)
@@ -184,6 +203,7 @@ class Embedder:
 def _check_failures(failed: int, total: int, bound: float) -> None:
     if failed > bound * total:
         raise FindingsError(
-            f"{failed} of {total} bank rows failed, more than max_failure_rate {bound:.1%}; everything "
-            "finished is kept. Reasons: `mipd-pipe inspect rows --status failed`"
+            f"{failed} of {total} pictures of all splits failed ({failed / total:.1%}), more than "
+            f"max_failure_rate {bound:.1%}; everything finished is kept. Reasons: "
+            "`mipd-pipe inspect rows --status failed`"
         )

@@ -85,7 +85,7 @@ def judge(
 def leaked_verb(
     text: str,
     nouns: Iterable[str],
-    about: tuple[str, str],
+    about: Iterable[str],
     vocabulary: Vocabulary,
     held_out: frozenset[str],
 ) -> str | None:
@@ -94,12 +94,15 @@ def leaked_verb(
     nouns  WordNet ids that the annotation or the contrast uses: their words name no verb
     about  the verb of the picture and its contrast
     """
-    named = _named(to_words(text), _noun_runs(nouns, vocabulary), about, vocabulary)
+    words = to_words(text)
+    if _first_words(held_out).isdisjoint(words):  # true of nearly every text, and ten times faster
+        return None
+    named = _named(words, _noun_runs(nouns, vocabulary), tuple(about), vocabulary)
     return min({verb for _, verb in named} & held_out, default=None)
 
 
 def _named(
-    words: Words, masked: Mapping[Words, str], about: tuple[str, str], vocabulary: Vocabulary
+    words: Words, masked: Mapping[Words, str], about: tuple[str, ...], vocabulary: Vocabulary
 ) -> list[Found]:
     """Verbs that the words name, without those that the names in `about` are put together from."""
     implied = frozenset().union(*(_implied(verb, vocabulary) for verb in about)) - set(about)
@@ -172,6 +175,11 @@ def _true_nouns(words: Words, annotated: dict[Words, str], wrong: dict[Words, st
 @lru_cache(maxsize=8)
 def _verb_runs(verbs: tuple[str, ...]) -> Mapping[Words, str]:
     return {to_words(verb): verb for verb in verbs}
+
+
+@lru_cache(maxsize=8)
+def _first_words(verbs: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for verb in verbs for word in to_words(verb)[:1])
 
 
 def _implied(verb: str, vocabulary: Vocabulary) -> frozenset[str]:

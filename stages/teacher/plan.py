@@ -62,10 +62,9 @@ def make_plan(
     data: DataSet, ledger: PictureLedger, maker: TaskMaker, paths: StorePaths, max_attempts: int
 ) -> GeneratePlan:
     """Compares what is wanted with what the store holds; changes nothing."""
-    rows = read_rationales(paths, ["image", "request_key", "attempt"])
+    rows = read_rationales(paths, ["image", "request_key", "aspect", "polarity", "attempt", "status"])
     newest = dict(rows.filter("current").select("image", "request_key").iter_rows())
-    unfinished = _unfinished(rows, max_attempts)
-    earlier = set(rows.select("image", "request_key").unique().iter_rows())
+    finished = _finished(rows, max_attempts)
     failed = set(read_quarantine(paths).select("image", "request_key").iter_rows())
     plan = GeneratePlan(failures=_entry_failures(data))
     for sample in data.samples:
@@ -73,12 +72,12 @@ def make_plan(
             continue
         image, problem = sample.image, ledger.problem(sample.image)
         if problem:
-            plan.failures.append(_data_failure(image, problem))
+            plan.failures.append(data_failure(image, problem))
             continue
         key = maker.first(sample).request_key
-        if newest.get(image) == key and image not in unfinished:
+        if (image, key) in finished and newest[image] == key:
             plan.kept += 1
-        elif (image, key) in earlier and image not in unfinished:
+        elif (image, key) in finished:
             plan.revive[image] = key
         elif (image, key) in failed:
             plan.failed_before += 1
@@ -94,17 +93,21 @@ def new_failures(paths: StorePaths, failures: list[QuarantineRow]) -> list[Quara
     return [row for row in failures if (row.image, row.request_key) not in known]
 
 
-def _unfinished(rows: pl.DataFrame, max_attempts: int) -> set[str]:
-    """Pictures with a rejected kind that were asked less often than is allowed now: the bound was raised."""
-    current = rows.filter("current").group_by("image")
-    counts = current.agg(pl.col("usable").sum(), asked=pl.col("attempt").max() + 1)
-    short = (pl.col("usable") < len(KINDS)) & (pl.col("asked") < max_attempts)
-    return set(counts.filter(short)["image"])
+def _finished(rows: pl.DataFrame, max_attempts: int) -> set[tuple[str, str]]:
+    """Image and request key of every version that has all kinds, or was asked as often as is allowed now.
+
+    So a bound that was raised asks for what is still rejected, of the newest version or of an earlier one.
+    """
+    kinds = pl.struct("aspect", "polarity").filter(pl.col("status") == "accepted").n_unique()
+    counts = rows.group_by("image", "request_key").agg(kinds=kinds, asked=pl.col("attempt").max() + 1)
+    finished = counts.filter((pl.col("kinds") == len(KINDS)) | (pl.col("asked") >= max_attempts))
+    return set(finished.select("image", "request_key").iter_rows())
 
 
 def _entry_failures(data: DataSet) -> list[QuarantineRow]:
-    return [_data_failure(problem.image, problem.reason) for problem in data.training_errors]
+    return [data_failure(problem.image, problem.reason) for problem in data.training_errors]
 
 
-def _data_failure(image: str, reason: str) -> QuarantineRow:
+def data_failure(image: str, reason: str) -> QuarantineRow:
+    """The record of a picture or annotation that cannot be used."""
     return QuarantineRow(image, "data", reason, 0, "", fingerprint([image, reason]))

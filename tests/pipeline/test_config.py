@@ -106,3 +106,18 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
         load_config(write(tmp_path, "a: [1"))
     with pytest.raises(UserError, match="must hold keys and values, it holds list"):
         load_config(write(tmp_path, "- 1\n"))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.e-3", ".1E-2", "10e-4", "1.0e-3", "0.001"])
+def test_a_number_may_be_written_as_programs_write_it(tmp_path: Path, text: str) -> None:
+    assert load_config(None, [f"train.lr={text}"]).train.lr == 0.001
+    file = tmp_path / "mipd.yaml"
+    file.write_text(f"run_dir: runs\ndata: {{root: data}}\ntrain: {{lr: {text}}}\n")
+    assert load_config(file).train.lr == 0.001
+
+
+def test_a_text_that_looks_like_a_number_stays_text_when_dumped(tmp_path: Path) -> None:
+    config = load_config(None, ["teacher.vllm.revision='12e4567'"])
+    file = tmp_path / "mipd.yaml"
+    file.write_text(dump_config(config))
+    assert load_config(file) == config

@@ -24,7 +24,7 @@ from cache.vectors import PICTURES, RATIONALES, read_vectors
 from cache.verify import Fault, verify
 from pipeline import stage_two
 from pipeline.config import Config, dump_config
-from pipeline.inspect import leak_rule
+from pipeline.leak_rule import leak_rule
 from pipeline.workspace import Workspace
 from stages.student.checkpoint import BEST
 from stages.student.tensor_file import load_tensors
@@ -66,7 +66,7 @@ class Attempt:
         return frame.sort("image", "aspect", "polarity", "attempt")
 
     def faults(self) -> list[Fault]:
-        return verify(self.store, leak=leak_rule(Workspace(self.config)))
+        return verify(self.store, leak=leak_rule(Workspace(self.config).data))
 
     def finished(self) -> set[str]:
         return set(read_rationales(self.store, ["image"])["image"])

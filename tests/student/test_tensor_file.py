@@ -38,7 +38,9 @@ def test_a_cut_file_is_refused(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.zeros(8)}, {})
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match="it is cut off or no checkpoint of mipd-pipe: remove it"):
+    with pytest.raises(
+        UserError, match="it is cut off or no checkpoint of mipd-pipe: a damaged state file may be deleted"
+    ):
         load_tensors(path)
 
 
