@@ -30,7 +30,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --numprocesses 2 -m "not vllm"
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not vllm"
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .

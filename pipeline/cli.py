@@ -70,6 +70,7 @@ def run(config: ConfigOption = None, set_: SetOption = None) -> None:
     from pipeline import stage_one, stage_two
 
     workspace = _workspace(config, set_)
+    stage_two.refuse_other_data(workspace)
     stage_one.generate_rationales(workspace)
     stage_one.embed_teacher(workspace)
     stage_two.train_student(workspace)

@@ -69,6 +69,7 @@ def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
         raise UserError(f"{name} must hold keys and values, it holds {type(fields).__name__}")
     for assignment in assignments:
         _assign(fields, assignment)
+    _keep_own_root(fields, assignments)
     try:
         return Config.model_validate(fields)
     except ValidationError as found:
@@ -77,6 +78,13 @@ def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
         raise UserError(
             f"{name}: {count} in the configuration\n" + "\n".join(f"  {x}" for x in lines)
         ) from None
+
+
+def _keep_own_root(fields: dict[str, Any], assignments: Sequence[str]) -> None:
+    """A root named on the command line is the user's own: a typo in it must not draw the demo data there."""
+    named = {assignment.partition("=")[0].strip() for assignment in assignments}
+    if "data.root" in named and "data.demo_images" not in named:
+        fields["data"]["demo_images"] = 0
 
 
 def embedded_configs() -> dict[str, str]:

@@ -64,6 +64,10 @@ def make_engine(workspace: Workspace) -> Engine:
         from stages.teacher.template import TemplateEngine
 
         return TemplateEngine(workspace.data.vocabulary)
+    if settings.engine == "captions":
+        from stages.teacher.captions import CaptionsEngine
+
+        return CaptionsEngine()
     from stages.teacher.vllm_engine import VllmEngine
 
     return VllmEngine(settings.vllm, workspace.config.data.max_image_pixels)

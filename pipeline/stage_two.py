@@ -24,6 +24,7 @@ from stages.student.evaluate import evaluate as evaluate_student
 from stages.student.label_store import read_label_texts
 from stages.student.leakage import refuse_leaks
 from stages.student.metrics import render_table, summarise
+from stages.student.tensor_file import load_facts
 from stages.student.train import Trainer, TrainingData
 
 
@@ -41,6 +42,21 @@ def train_student(workspace: Workspace) -> None:
         )
         best = trainer.run()
     workspace.console.say(f"best checkpoint: {best}")
+
+
+def refuse_other_data(workspace: Workspace) -> None:
+    """Before stage one spends anything: a run folder whose student was trained on other data is refused."""
+    states = sorted((workspace.config.run_dir / "student").glob("state-*.safetensors"))
+    if not states:
+        return
+    trained = load_facts(states[-1])["obeyed"]["data"]["data"]
+    if trained != workspace.data.fingerprint:
+        raise UserError(
+            f"the student in {workspace.config.run_dir} was trained on data {trained}, but "
+            f"{workspace.config.data.root} is {workspace.data.fingerprint}: another data set, or its "
+            "annotations or split changed; nothing was generated. Give this data a run of its own: "
+            "--set run_dir=ANOTHER"
+        )
 
 
 def training_data(workspace: Workspace) -> TrainingData:
@@ -158,14 +174,20 @@ def evaluate(workspace: Workspace, split: str = "test") -> Result:
     subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
     metrics = summarise(evaluation.results, subsets, "dev" if split == "dev" else "test")
     _write_metrics(workspace, metrics)
-    with replacing(config.run_dir / "predictions.parquet") as temporary:
+    with replacing(config.run_dir / f"predictions{_suffix(split)}.parquet") as temporary:
         evaluation.predictions.write_parquet(temporary)
     notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]
     return Result("\n".join([*notes, render_table(metrics)]), metrics)
 
 
+def _suffix(split: str) -> str:
+    """The test set's files are the run's; those of the dev set lie beside them."""
+    return "" if split == "test" else f"-{split}"
+
+
 def _write_metrics(workspace: Workspace, metrics: dict[str, Any]) -> None:
-    write_bytes(workspace.config.run_dir / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    name = f"metrics{_suffix(metrics['split'])}.json"
+    write_bytes(workspace.config.run_dir / name, (json.dumps(metrics, indent=1) + "\n").encode())
     workspace.console.event("evaluated", split=metrics["split"], harmonic_mean=metrics["harmonic_mean"])
 
 

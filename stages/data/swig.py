@@ -183,6 +183,10 @@ def _empty_subsets(splits: Mapping[Split, SplitContents], subsets: Subsets) -> l
         if verbs and not tested & verbs:
             notes.append(f"no {subset} verb has a test picture: figures of the {subset} subset will be empty")
     trained = {sample.verb for sample in splits["train"].samples.values()}
+    seen = subsets.verbs()["seen"]
+    never = set(seen) - trained
+    if never:
+        notes.append(f"{len(never)} of the {len(seen)} seen verbs have no training picture in this data set")
     untrained = {verb for verb in tested - trained if subsets.subset_of[verb] != "unseen"}
     if untrained:
         notes.append(

@@ -132,6 +132,12 @@ class Trainer:
                 f"{self.folder / BEST} is missing, but {position.epoch} epochs are done and none of those "
                 f"left need be better; put the file back, or move {self.folder} away to train from the start"
             )
+        if position.epoch > self.settings.epochs:
+            raise UserError(
+                f"{self.folder} has trained {position.epoch} epochs, train.epochs asks for "
+                f"{self.settings.epochs}: its figures would not be those of so few; set train.epochs "
+                "back, or train elsewhere: --set run_dir=ANOTHER --set store_dir=THIS_STORE"
+            )
         state = "finished" if self._is_finished(position) else f"going on at epoch {position.epoch + 1}"
         self.reporter.say(f"training in {self.folder}: {state}, step {position.step}")
         return position

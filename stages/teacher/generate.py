@@ -69,6 +69,7 @@ class Generator:
         self.settings, self.paths, self.reporter = settings, paths, reporter
         self._producer = {"command": STAGE, **producer}
         self._identity = dict(engine.identity())
+        self._imports = settings.engine == "captions"  # what was written elsewhere has a contrast of its own
         self._held_out = frozenset(v for v, subset in data.subset_of.items() if subset == "unseen")
         deciders = [self._identity, _judge_identity(settings.judge, self._held_out)]
         self._maker = TaskMaker(data, ledger, chooser, settings, deciders)
@@ -82,9 +83,7 @@ class Generator:
         with writer_lock(self.paths.root, STAGE):
             remove_leftovers(self.paths)
             self._describe_data()
-            plan = make_plan(
-                self.data, self.ledger, self._maker, self.paths, self.settings.judge.max_attempts
-            )
+            plan = make_plan(self.data, self.ledger, self._maker, self.paths, self.settings.max_attempts)
             plan.tell(self.reporter)
             copy_version(self.paths, plan.revive, self._producer)
             append_quarantine(self.paths, new_failures(self.paths, plan.failures), self._producer)
@@ -135,7 +134,7 @@ class Generator:
 
     def _take(self, task: Task, answer: Answer, buffer: PartBuffer) -> bool:
         """Judges one answer. True = the task was rewritten and wants to be asked again."""
-        last = task.attempt + 1 >= self.settings.judge.max_attempts
+        last = task.attempt + 1 >= self.settings.max_attempts
         try:
             rejected = self._add_rows(task, answer)
         except ParseError as reason:
@@ -169,8 +168,10 @@ class Generator:
 
     def _judge(self, task: Task, kind: Kind, text: str) -> Verdict:
         request, bounds = task.request, self.settings.judge
+        # Imported texts have wrong nouns of their own, which nobody published: none can be asked for.
+        contrast = replace(request.contrast, nouns={}) if self._imports else request.contrast
         vocabulary = self.data.vocabulary
-        return judge(kind, text, request.sample, request.contrast, vocabulary, self._held_out, bounds)
+        return judge(kind, text, request.sample, contrast, vocabulary, self._held_out, bounds)
 
     def _row(self, task: Task, kind: Kind, text: str, verdict: Verdict, answer: Answer) -> RationaleRow:
         sample, contrast = task.request.sample, task.request.contrast
@@ -182,8 +183,8 @@ class Generator:
             polarity=kind.polarity,
             attempt=task.attempt,
             text=text,
-            contrast_verb=contrast.verb,
-            contrast_nouns=json.dumps(dict(contrast.nouns), sort_keys=True),
+            contrast_verb="" if self._imports else contrast.verb,
+            contrast_nouns=json.dumps({} if self._imports else dict(contrast.nouns), sort_keys=True),
             status="accepted" if verdict.accepted else "rejected",
             judge=f"rules-{JUDGE_VERSION}",
             score=verdict.score,

@@ -66,8 +66,9 @@ class VllmSettings(Settings):
 class TeacherSettings(Settings):
     """What writes the rationales, from which prompt, against which contrast, under which rules."""
 
-    engine: Literal["vllm", "template"] = "template"
-    """`vllm` asks a multimodal language model; `template` realises the annotation without any model."""
+    engine: Literal["vllm", "template", "captions"] = "template"
+    """`vllm` asks a multimodal language model; `template` realises the annotation without any model;
+    `captions` imports the texts that Ov-SWiG's annotation files bring along."""
     prompt: str = Field(default="rationales", min_length=1)
     """Name of a prompt that ships with this package, or path of a `.yaml` file in the same form."""
     contrast_k: int = Field(default=5, ge=1)
@@ -84,3 +85,8 @@ class TeacherSettings(Settings):
     """The rules that accept or reject a rationale."""
     vllm: VllmSettings = VllmSettings()
     """Read where `engine` is `vllm`."""
+
+    @property
+    def max_attempts(self) -> int:
+        """How often a picture is asked in all; captions stay what they are, so they are asked for once."""
+        return 1 if self.engine == "captions" else self.judge.max_attempts

@@ -94,6 +94,7 @@ class TaskMaker:
                 request.picture_digest,
                 [request.contrast.verb, dict(request.contrast.nouns)],
                 _annotation(request.sample),
+                request.sample.captions if self._settings.engine == "captions" else None,
             ]
         )
 

@@ -231,6 +231,32 @@ def test_a_changed_data_set_is_refused_by_training(
     path.write_text(json.dumps(train))
     assert shell.run("train-student", "-c", file_of(finished), "--set", f"data.root={data}") == 2
     assert "annotations, vocabulary or split changed; bring the store up to date" in shell.err
+    rows = read_rationales(StorePaths(finished.store))
+    assert shell.run("run", "-c", file_of(finished), "--set", f"data.root={data}") == 2
+    assert "was trained on data" in shell.err
+    assert "nothing was generated. Give this data a run of its own" in shell.err
+    assert read_rationales(StorePaths(finished.store)).equals(rows)
+
+
+def test_a_mistyped_root_draws_no_demo_data(tmp_path: Path, shell: Shell) -> None:
+    root = tmp_path / "typo"
+    assert (
+        shell.run("check-data", "-c", "demo", "--set", f"data.root={root}", "--set", f"run_dir={tmp_path}/r")
+        == 2
+    )
+    assert f"{root} is not a folder" in shell.err
+    assert not root.exists()
+
+
+def test_figures_of_the_dev_set_lie_beside_those_of_the_test_set(
+    finished: Config, tmp_path: Path, shell: Shell
+) -> None:
+    shutil.copytree(finished.run_dir, tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.json").read_text()
+    run_dir = f"run_dir={tmp_path}/run"
+    assert shell.run("evaluate", "--split", "dev", "-c", file_of(finished), "--set", run_dir) == 0
+    assert (tmp_path / "run" / "metrics.json").read_text() == before
+    assert json.loads((tmp_path / "run" / "metrics-dev.json").read_text())["split"] == "dev"
 
 
 def test_compare_averages_runs_that_differ_in_the_seed_alone(finished: Config, shell: Shell) -> None:

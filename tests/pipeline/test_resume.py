@@ -118,6 +118,7 @@ def test_rationales_are_asked_for_once(undisturbed: Attempt, stopped: Attempt) -
 
 def test_banks_are_filled_once(undisturbed: Attempt, stopped: Attempt) -> None:
     """Killed in the third shard of 40 pictures: two shards are finished and not made again."""
+    stopped.start("generate-rationales")
     stopped.start("embed-teacher", stop_after=5)
     finished = stopped.bank("teacher-vision")
     assert len(finished) == 80
@@ -135,10 +136,10 @@ def test_banks_are_filled_once(undisturbed: Attempt, stopped: Attempt) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 5, 13])
-def test_training_goes_on_to_the_same_weights(undisturbed: Attempt, stopped: Attempt, steps: int) -> None:
+def test_training_goes_on_to_the_same_weights(undisturbed: Attempt, tmp_path: Path, steps: int) -> None:
     """Killed before the first state, in mid-epoch, and in the second epoch: equal to the bit."""
-    config = stopped.config.model_copy(update={"store_dir": stopped.config.store})
-    other = Attempt(stopped.folder / f"after-{steps}", config)
+    config = undisturbed.config.model_copy(update={"store_dir": undisturbed.config.store})
+    other = Attempt(tmp_path, config)
     other.start("train-student", stop_after=steps)
     other.start("train-student")
     weights, facts = load_tensors(other.config.run_dir / "student" / BEST)
@@ -153,6 +154,9 @@ def test_going_on_with_other_settings_is_refused_by_name(undisturbed: Attempt) -
     workspace = Workspace(undisturbed.config.model_copy(update={"train": changed}))
     with pytest.raises(UserError, match=r"other settings or data.*\n  train.lr: 0.001 -> 0.5\nPut them back"):
         stage_two.train_student(workspace)
+    fewer = undisturbed.config.train.model_copy(update={"epochs": 1})
+    with pytest.raises(UserError, match=r"has trained 2 epochs, train.epochs asks for 1: its figures"):
+        stage_two.train_student(Workspace(undisturbed.config.model_copy(update={"train": fewer})))
     recorded = (undisturbed.config.run_dir / "config.yaml").read_text()
     assert recorded == dump_config(undisturbed.config), "a refused run must not change what is recorded"
 

@@ -1,0 +1,34 @@
+"""A teacher that has already spoken: rationales that came with the annotations, as Ov-SWiG's captions do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from cache.kinds import KINDS
+from stages.teacher.engine import Answer, Request
+
+CAPTIONS_VERSION = 1  # enters the request key: raise it when the same captions would be read differently
+
+
+class CaptionsEngine:
+    """Answers with the captions of the sample; a kind without one is empty, which the judge rejects.
+
+    Which wrong verb and nouns a negative caption describes is not published, so its row names no contrast.
+    """
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"teacher": "captions", "revision": str(CAPTIONS_VERSION), "sampling": {}}
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        for request in requests:
+            captions = request.sample.captions
+            if captions is None:
+                yield Answer(request.key, "", "error", error="the annotation has no captions to import")
+                continue
+            texts = {kind.field: text for kind, text in zip(KINDS, captions, strict=True)}
+            yield Answer(request.key, json.dumps(texts, ensure_ascii=False), "stop")
+
+    def close(self) -> None:
+        """There is nothing to free."""
