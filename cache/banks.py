@@ -28,6 +28,9 @@ from cache.manifest import Manifest, Part, describe_part, load_manifest, next_nu
 from cache.paths import StorePaths
 from cache.shards import Shard, acquire, release
 
+# The banks both stages know: one writes them under these names, the other reads them.
+TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
+
 _LENGTH = np.dtype("<i4")
 _COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
 _KEY_LIMIT = 511  # LMDB's longest key

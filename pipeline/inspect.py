@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from cache.banks import BankReader, read_header
+from cache.banks import RATIONALE_TEXT, BankReader, read_header
 from cache.errors import UserError
 from cache.index import search as search_index
 from cache.keys import fingerprint
@@ -198,7 +198,6 @@ def _annotation_lines(workspace: Workspace, sample: Sample) -> list[str]:
 
 def search(workspace: Workspace, text: str, count: int) -> Result:
     """The rationales nearest to a text, by the encoder that embedded them."""
-    from stages.teacher.embed import RATIONALE_TEXT
     from stages.teacher.encoders import open_text
 
     store = workspace.store.require()

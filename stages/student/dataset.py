@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from cache.banks import BankReader
+from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader
 from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths
@@ -21,9 +21,6 @@ from stages.data.sample import MAX_ROLES, Sample
 from stages.data.vocabulary import Vocabulary
 from stages.student.batch import Batch, TeacherTargets
 from stages.student.boxes import to_centres
-
-STUDENT_BANK = "student-vision"
-TEACHER_BANKS = ("teacher-vision", "rationale-text")
 
 Item = dict[str, Tensor | str]
 
@@ -43,7 +40,7 @@ class StoreDataset(Dataset[Item]):
         self, paths: StorePaths, samples: Sequence[Sample], vocabulary: Vocabulary, teacher: bool
     ) -> None:
         self._vocabulary = vocabulary
-        self.vision = BankReader(paths, STUDENT_BANK)
+        self.vision = BankReader(paths, STUDENT_VISION)
         self.geometry = bank_geometry(self.vision)
         self.teacher = TeacherBanks.open(paths) if teacher else None
         banks = [self.vision, *([self.teacher.vision] if self.teacher else [])]
@@ -95,7 +92,7 @@ class TeacherBanks:
 
     @staticmethod
     def open(paths: StorePaths) -> TeacherBanks:
-        vision, text = (BankReader(paths, name) for name in TEACHER_BANKS)
+        vision, text = (BankReader(paths, name) for name in (TEACHER_VISION, RATIONALE_TEXT))
         return TeacherBanks(vision, text, bank_geometry(vision))
 
     def require_current(self, texts: Mapping[str, Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cache.banks import BankHeader, BankReader, write_header
+from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
 from cache.errors import FindingsError
 from cache.index import build_index, require_faiss
 from cache.keys import fingerprint
@@ -32,7 +32,6 @@ from stages.teacher.label_texts import encode_labels, label_texts
 from stages.teacher.plan import data_failure, new_failures
 
 STAGE = "embed-teacher"
-TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
 
 
 @dataclass(frozen=True, slots=True)

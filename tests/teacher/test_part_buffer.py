@@ -12,34 +12,11 @@ from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, RationaleRow, append_quarantine, read_quarantine, read_rationales
 from stages.teacher import part_buffer
 from stages.teacher.part_buffer import PartBuffer
+from tests.cache import small_store
 
 
 def row(image: str) -> RationaleRow:
-    return RationaleRow(
-        image=image,
-        split="train",
-        verb="jumping",
-        aspect="gaze",
-        polarity="positive",
-        attempt=0,
-        text="A horse.",
-        contrast_verb="diving",
-        contrast_nouns="{}",
-        status="accepted",
-        judge="rules-1",
-        score=None,
-        reason="",
-        request_key="key",
-        teacher="template",
-        revision="1",
-        prompt_id="p",
-        sampling="{}",
-        seed=0,
-        tokens_in=0,
-        tokens_out=0,
-        seconds=0.0,
-        finish_reason="stop",
-    )
+    return RationaleRow(**small_store.row(image))
 
 
 def test_a_part_is_written_when_it_is_full_and_when_it_is_old(tmp_path: Path) -> None:
