@@ -1,4 +1,8 @@
-"""One writer at a time, held by the operating system so that a killed writer holds nothing."""
+"""Who may write a folder, held by the operating system so that a killed writer holds nothing.
+
+Either one writer, or the workers of one job array, each with its own shard. `writer.lock` is held by the
+writer alone or shared by the workers; a worker also holds the file of its shard.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from cache.atomic import disk_fault
 from cache.errors import MachineError, UserError
 
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_SHARD = re.compile("shard-([0-9]+)-of-([0-9]+)[.]lock")
 _held: set[int] = set()  # descriptors of this process's locks
 
 
@@ -28,20 +34,119 @@ def writer_lock(folder: Path, command: str) -> Iterator[None]:
     disk cannot be written or knows no locks.
     """
     path = folder / "writer.lock"
+    with _holding(path, fcntl.LOCK_EX | fcntl.LOCK_NB, lambda: _only_one(folder, _writers(folder))) as file:
+        _write_name(file, path, command)
+        yield
+
+
+@contextmanager
+def shard_lock(folder: Path, command: str, shard: int, shards: int) -> Iterator[None]:
+    """Holds one of `shards` parts of the work in `folder`; the other parts may be held side by side.
+
+    Refused by name (UserError): beside a writer that works alone, a shard that is held already, and a shard
+    of another number of shards, which would overlap. Otherwise as `writer_lock`.
+    """
+    assert 0 <= shard < shards
+    path, writer = _shard_file(folder, shard, shards), folder / "writer.lock"
+    # A refused worker lets go of its shard while it still holds off the others, who would see it as held.
+    with _probing(folder), ExitStack() as taking:
+        file = taking.enter_context(
+            _holding(path, fcntl.LOCK_EX | fcntl.LOCK_NB, lambda: _taken(folder, shard, shards))
+        )
+        # Released before the shard, so that whoever is refused because of it finds the shard still held.
+        taking.enter_context(
+            _holding(writer, fcntl.LOCK_SH | fcntl.LOCK_NB, lambda: _only_one(folder, _holder(writer)))
+        )
+        _refuse_other_counts(folder, shard, shards)
+        _write_name(file, path, command)
+        held = taking.pop_all()
+    with held:
+        yield
+
+
+@contextmanager
+def short_lock(path: Path) -> Iterator[None]:
+    """Waits for the lock of `path` and holds it: for steps of a second at most, done by one at a time.
+
+    Raises MachineError as `writer_lock` does.
+    """
+    with _holding(path, fcntl.LOCK_EX, lambda: f"{path} is held"):
+        yield
+
+
+@contextmanager
+def _holding(path: Path, operation: int, refusal: Callable[[], str]) -> Iterator[int]:
+    """The descriptor of a lock's file while it is held. Raises UserError with `refusal` where it is taken."""
     descriptor = open_lock_file(path)
     _held.add(descriptor)
     try:
-        if not try_lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            raise UserError(
-                f"{folder} is being written by {_holder(path)}; only one writer is allowed, because two "
-                "would remove each other's unfinished parts: wait for it to end, or stop it"
-            )
-        _write_name(descriptor, path, command)
-        yield
+        if not try_lock(descriptor, path, operation):
+            raise UserError(refusal())
+        yield descriptor
     finally:
         if descriptor in _held:  # not so in a forked child, which has let go of it already
             _held.remove(descriptor)
             os.close(descriptor)
+
+
+def _probing(folder: Path) -> AbstractContextManager[None]:
+    """Held to take a shard, and to look who has one: looking takes the lock for a moment."""
+    return short_lock(folder / "shards.lock")
+
+
+def _held_shards(folder: Path) -> list[tuple[int, int]]:
+    """Number and count of each shard that a living worker holds; call it while `_probing`."""
+    found = [(path, _SHARD.fullmatch(path.name)) for path in sorted(folder.glob("shard-*.lock"))]
+    shards = [(path, int(match[1]), int(match[2])) for path, match in found if match]
+    return [(shard, count) for path, shard, count in shards if _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    descriptor = open_lock_file(path)
+    try:
+        return not try_lock(descriptor, path, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_other_counts(folder: Path, shard: int, shards: int) -> None:
+    for other, count in _held_shards(folder):
+        if count != shards:
+            raise UserError(
+                f"{folder} is being written by {_holder(_shard_file(folder, other, count))} as shard "
+                f"{other}/{count}; shard {shard}/{shards} would overlap with it: wait for all of "
+                f"{count} shards to end, or start this one as one of {count}"
+            )
+
+
+def _taken(folder: Path, shard: int, shards: int) -> str:
+    return (
+        f"shard {shard}/{shards} of {folder} is being written by "
+        f"{_holder(_shard_file(folder, shard, shards))}; a shard has one worker: wait for it to end, stop "
+        "it, or start another shard"
+    )
+
+
+def _only_one(folder: Path, writers: str) -> str:
+    return (
+        f"{folder} is being written by {writers}; only one writer is allowed, because two "
+        "would remove each other's unfinished parts: wait for it to end, or stop it"
+    )
+
+
+def _writers(folder: Path) -> str:
+    """Names whoever holds `folder`: a writer, or the first worker and how many there are."""
+    with _probing(folder):
+        shards = _held_shards(folder)
+    if not shards:
+        return _holder(folder / "writer.lock")
+    (shard, count), others = shards[0], len(shards) - 1
+    more = f" and by {others} more of the {count} shards" if others else ""
+    return f"{_holder(_shard_file(folder, shard, count))} as shard {shard}/{count}{more}"
+
+
+def _shard_file(folder: Path, shard: int, shards: int) -> Path:
+    return folder / f"shard-{shard}-of-{shards}.lock"
 
 
 def open_lock_file(path: Path) -> int:

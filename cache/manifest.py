@@ -6,27 +6,26 @@ either a listed whole part or an unlisted leftover that the next writer removes.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cache.atomic import TEMPORARY, write_bytes
 from cache.errors import UserError
 from cache.keys import digest_file, fingerprint
-from cache.lock import open_lock_file, try_lock
+from cache.lock import short_lock
 from cache.paths import StorePaths
 
 FORMAT = 1
 PartKind = Literal["rationales", "quarantine", "bank", "vectors", "labels", "index"]
 _PART_SUFFIXES = {".parquet", ".lmdb", ".faiss"}
-_DIGITS = re.compile("[0-9]{5,}")
+# A part's name ends in a number, and where several workers write side by side, first in whose it is.
+_PART_NAME = re.compile(r".*?(?:-([0-9]+of[0-9]+))?-([0-9]{5,})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +141,16 @@ def editing(paths: StorePaths) -> Iterator[list[Manifest]]:
 
     Held by a short lock of its own, so that several workers may finish parts of one store.
     """
-    lock = paths.root / "manifest.lock"
-    descriptor = open_lock_file(lock)
-    try:
-        try_lock(descriptor, lock, fcntl.LOCK_EX)
+    with _manifest_lock(paths):
         before = load_manifest(paths)
         cell = [before]
         yield cell
         if cell[0] != before or not paths.manifest.exists():
             write_bytes(paths.manifest, _to_json(cell[0]))
-    finally:
-        os.close(descriptor)
+
+
+def _manifest_lock(paths: StorePaths) -> AbstractContextManager[None]:
+    return short_lock(paths.root / "manifest.lock")
 
 
 def add_parts(paths: StorePaths, parts: Iterable[Part]) -> None:
@@ -177,21 +175,36 @@ def put_in_force(paths: StorePaths, name: str, fingerprint: str) -> None:
         cell[0] = replace(cell[0], current={**cell[0].current, name: fingerprint})
 
 
-def next_number(paths: StorePaths, folder: Path, suffix: str) -> int:
+def next_number(paths: StorePaths, folder: Path, suffix: str, tag: str = "") -> int:
     """One more than the highest number of the files ``*-00012<suffix>`` of a folder, listed or there.
+
+    tag   whose files count, ``3of8`` of ``*-3of8-00012<suffix>``: workers side by side each have their own
+          names; "" = those without a tag
 
     A listed file that was deleted keeps its number: a new one of its name would be listed twice.
     """
     listed = [paths.root / part.path for part in load_manifest(paths).parts]
     files = [*folder.glob(f"*{suffix}"), *(path for path in listed if path.parent == folder)]
-    numbers = [_part_number(path) for path in files if path.suffix == suffix]
-    return max((number for number in numbers if number is not None), default=-1) + 1
+    names = [_part_name(path) for path in files if path.suffix == suffix]
+    return max((name.number for name in names if name is not None and name.tag == tag), default=-1) + 1
 
 
-def _part_number(path: Path) -> int | None:
-    """12 of ``*-00012.parquet``; None where the name is not a part's."""
-    number = path.stem.rpartition("-")[2]
-    return int(number) if path.suffix in _PART_SUFFIXES and _DIGITS.fullmatch(number) else None
+def part_file(stem: str, number: int, suffix: str, tag: str = "") -> str:
+    """The name of a part: ``part-00012.parquet``, with a tag ``part-3of8-00012.parquet``."""
+    name = f"{stem}-{tag}-{number:05d}{suffix}" if tag else f"{stem}-{number:05d}{suffix}"
+    assert _part_name(Path(name)) == _PartName(tag, number)
+    return name
+
+
+class _PartName(NamedTuple):
+    tag: str
+    number: int
+
+
+def _part_name(path: Path) -> _PartName | None:
+    """Tag and number of ``*-3of8-00012.parquet``; None where the name is not a part's."""
+    match = _PART_NAME.fullmatch(path.stem) if path.suffix in _PART_SUFFIXES else None
+    return _PartName(match[1] or "", int(match[2])) if match else None
 
 
 def find_leftovers(paths: StorePaths) -> list[Path]:
@@ -202,24 +215,43 @@ def find_leftovers(paths: StorePaths) -> list[Path]:
     listed = {paths.root / part.path for part in load_manifest(paths).parts}
     folders = (paths.rationales, paths.quarantine, paths.root / "banks", paths.vectors, paths.index)
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    finished = [path for path in files if _part_number(path) is not None and path not in listed]
+    finished = [path for path in files if _part_name(path) is not None and path not in listed]
     unfinished = [path for path in [*paths.root.glob(f"*{TEMPORARY}*"), *files] if TEMPORARY in path.name]
     return [*finished, *unfinished]
 
 
-def remove_leftovers(paths: StorePaths) -> list[Path]:
+def remove_leftovers(paths: StorePaths, tag: str | None = None) -> list[Path]:
     """Removes and returns the leftovers; call it only while holding the store for writing.
 
-    Raises UserError where the manifest is missing beside finished parts: it was lost, because a writer makes
-    it before its first part, and everything would be taken for leftovers.
+    tag   removes only what a killed worker of this tag left: others may be writing theirs right now
+
+    Raises UserError where the manifest is missing beside finished parts (see `require_manifest`).
     """
-    leftovers = find_leftovers(paths)
-    finished = [path for path in leftovers if _part_number(path) is not None]
-    if finished and not paths.manifest.exists():
+    # Whoever writes and lists a part while holding this lock, as label vectors are, needs no other.
+    with _manifest_lock(paths):
+        require_manifest(paths)
+        leftovers = [path for path in find_leftovers(paths) if tag is None or _tag(path) == tag]
+        for path in leftovers:
+            path.unlink()
+    return leftovers
+
+
+def require_manifest(paths: StorePaths) -> None:
+    """Raises UserError where the manifest is missing beside finished parts: it was lost.
+
+    A writer makes it before its first part, so everything would be taken for leftovers.
+    """
+    if paths.manifest.exists():
+        return
+    finished = [path for path in find_leftovers(paths) if _part_name(path) is not None]
+    if finished:
         raise UserError(
             f"{paths.manifest} is missing, but there are {len(finished)} parts, e.g. {finished[0]}: without "
             f"it they would be removed as leftovers; {_RESTORE}"
         )
-    for path in leftovers:
-        path.unlink()
-    return leftovers
+
+
+def _tag(leftover: Path) -> str | None:
+    """Whose the part is, finished or not; None of a file that belongs to nobody, as the manifest's."""
+    name = _part_name(leftover.with_name(leftover.name.partition(TEMPORARY)[0]))
+    return name.tag if name else None

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cache.keys import fingerprint
 from cache.kinds import KINDS, Aspect, Polarity
-from cache.manifest import Part, PartKind, add_parts, describe_part, load_manifest, next_number
+from cache.manifest import Part, PartKind, add_parts, describe_part, load_manifest, next_number, part_file
 from cache.parquet import read_parts, write_table
 from cache.paths import StorePaths
 
@@ -104,23 +104,32 @@ class QuarantineRow:
     request_key: str
 
 
-def append_rationales(paths: StorePaths, rows: Sequence[Mapping[str, Any]], producer: dict[str, Any]) -> None:
-    """Writes one part, all of it or nothing. A picture's rows must all be in the same call."""
+def append_rationales(
+    paths: StorePaths, rows: Sequence[Mapping[str, Any]], producer: dict[str, Any], tag: str = ""
+) -> None:
+    """Writes one part, all of it or nothing. A picture's rows must all be in the same call.
+
+    tag   names the worker where several write side by side (see `next_number`)
+    """
     if rows:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-        add_parts(paths, [_write_part(paths, table, "rationales", producer)])
+        add_parts(paths, [_write_part(paths, table, "rationales", producer, tag)])
 
 
-def append_quarantine(paths: StorePaths, rows: Sequence[QuarantineRow], producer: dict[str, Any]) -> None:
+def append_quarantine(
+    paths: StorePaths, rows: Sequence[QuarantineRow], producer: dict[str, Any], tag: str = ""
+) -> None:
     """Writes one part of failures, all of it or nothing."""
     if rows:
         table = pa.Table.from_pylist([asdict(row) for row in rows], schema=QUARANTINE_SCHEMA)
-        add_parts(paths, [_write_part(paths, table, "quarantine", producer)])
+        add_parts(paths, [_write_part(paths, table, "quarantine", producer, tag)])
 
 
-def _write_part(paths: StorePaths, table: pa.Table, kind: PartKind, producer: dict[str, Any]) -> Part:
+def _write_part(
+    paths: StorePaths, table: pa.Table, kind: PartKind, producer: dict[str, Any], tag: str
+) -> Part:
     folder = paths.rationales if kind == "rationales" else paths.quarantine
-    target = folder / f"part-{next_number(paths, folder, '.parquet'):05d}.parquet"
+    target = folder / part_file("part", next_number(paths, folder, ".parquet", tag), ".parquet", tag)
     write_table(target, table)
     return describe_part(paths, target, kind, table.num_rows, producer)
 
@@ -178,7 +187,9 @@ def texts_key(bank: str, texts: Sequence[str]) -> str:
     return fingerprint([bank, *texts])
 
 
-def copy_version(paths: StorePaths, wanted: Mapping[str, str], producer: dict[str, Any]) -> None:
+def copy_version(
+    paths: StorePaths, wanted: Mapping[str, str], producer: dict[str, Any], tag: str = ""
+) -> None:
     """Makes earlier versions current again without asking a teacher: appends copies of their rows.
 
     `wanted` maps each picture to the request key to bring back; its rows must exist.
@@ -189,4 +200,4 @@ def copy_version(paths: StorePaths, wanted: Mapping[str, str], producer: dict[st
     keys = pl.DataFrame({"image": list(wanted), "request_key": list(wanted.values())})
     rows = frame.join(keys, on=["image", "request_key"], how="semi", maintain_order="left")
     rows = rows.unique(_ATTEMPT, keep="last", maintain_order=True)
-    append_rationales(paths, rows.to_dicts(), producer)
+    append_rationales(paths, rows.to_dicts(), producer, tag)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from cache.keys import derive_number
-from cache.manifest import Part, PartKind, describe_part, load_manifest, next_number
+from cache.manifest import Part, PartKind, describe_part, load_manifest, next_number, part_file
 from cache.parquet import read_parts, write_table
 from cache.paths import StorePaths
 
@@ -85,8 +85,12 @@ def write_labels(
     vectors: Floats,
     fingerprint: str,
     producer: dict[str, Any],
+    tag: str = "",
 ) -> Part:
-    """Writes the label vectors [N, E] of one family and returns the manifest entry."""
+    """Writes the label vectors [N, E] of one family and returns the manifest entry.
+
+    tag   names the worker where several write side by side (see `next_number`)
+    """
     assert family in LABELS
     assert len(labels) == len(texts) == len(vectors)
     columns = [
@@ -95,8 +99,8 @@ def write_labels(
         _vector_column(vectors),
     ]
     table = pa.Table.from_arrays(columns, schema=label_schema(vectors.shape[1]))
-    number = next_number(paths, paths.vectors, ".parquet")
-    target = paths.vectors / f"labels-{family}-{number:05d}.parquet"
+    number = next_number(paths, paths.vectors, ".parquet", tag)
+    target = paths.vectors / part_file(f"labels-{family}", number, ".parquet", tag)
     return _write(paths, table, target, "labels", family, fingerprint, producer)
 
 
@@ -134,12 +138,16 @@ def read_vectors(paths: StorePaths, family: str, with_vectors: bool = True) -> p
     return newest.filter(pl.col("aspect") != "") if family == RATIONALES else newest
 
 
-def read_labels(paths: StorePaths, family: str) -> tuple[list[str], Floats]:
+def read_labels(paths: StorePaths, family: str, fingerprint: str | None = None) -> tuple[list[str], Floats]:
     """Labels and their vectors [N, E] in the order they were written: the vocabulary's.
+
+    fingerprint   of the settings they were made with; None = those in force
 
     Raises UserError where the store has none.
     """
-    parts = load_manifest(paths.require()).in_force("labels", family)
+    manifest = load_manifest(paths.require())
+    wanted = manifest.current.get(family) if fingerprint is None else fingerprint
+    parts = [part for part in manifest.of("labels", family) if part.fingerprint == wanted]
     if not parts:
         raise UserError(
             f"the store at {paths.root} has no label vectors of {family}; "

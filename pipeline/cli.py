@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 inspect_app = typer.Typer(help="Look into the store.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inspect_app, name="inspect")
+bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
 
 ConfigOption = Annotated[
     Path | None,
@@ -104,11 +106,29 @@ def check_data(config: ConfigOption = None, set_: SetOption = None, json: JsonOp
 
 
 @app.command("generate-rationales")
-def generate_rationales(config: ConfigOption = None, set_: SetOption = None) -> None:
-    """Stage one, text: four judged rationales for every training picture."""
-    from pipeline import stage_one
+def generate_rationales(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only the pictures of worker I of N, counted from 0.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again for what is in quarantine.")
+    ] = False,
+    budget_hours: Annotated[
+        float | None, typer.Option(min=0, help="Begin no picture after this many hours, and end cleanly.")
+    ] = None,
+) -> None:
+    """Stage one, text: four judged rationales for every training picture.
 
-    stage_one.generate_rationales(_workspace(config, set_))
+    N workers with --shard 0/N to N-1/N fill one store side by side. What is finished is never asked again.
+    """
+    from pipeline import stage_one
+    from stages.teacher.shard import Shard
+
+    part = None if shard is None else Shard.parse(shard)
+    ask = stage_one.Ask(part, retry_failed, budget_hours)
+    stage_one.generate_rationales(_workspace(config, set_), ask)
 
 
 @app.command("embed-teacher")
@@ -151,6 +171,39 @@ def compare(
     from pipeline import compare as comparison
 
     _finish(comparison.compare(runs), json)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also import what this configuration does without.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What is installed, what is missing, what to type. Exit 1 where what is missing is needed."""
+    from pipeline import doctor as check_up
+
+    _finish(check_up.doctor(_workspace(config, set_).config, everything), json)
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    probe: Annotated[
+        int, typer.Option(min=0, help="Ask the real engine about this many pictures, beside the store.")
+    ] = 0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Reckon with asking again for what is in quarantine.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Requests, tokens, hours, disk and memory of what is left. Exit 1 where something will not fit."""
+    from pipeline import plan as forecast
+
+    _finish(forecast.plan(_workspace(config, set_), probe, retry_failed), json)
 
 
 @inspect_app.command("summary")
@@ -220,6 +273,20 @@ def inspect_verify(
     from pipeline import inspect
 
     _finish(inspect.verify_store(_workspace(config, set_), fast), json)
+
+
+@bench_app.command("teacher")
+def bench_teacher(
+    pictures: Annotated[int, typer.Option(help="Requests through vLLM and a tiny random model.")] = 512,
+    few: Annotated[int, typer.Option(help="Pictures of the smaller run whose memory is measured.")] = 1000,
+    many: Annotated[int, typer.Option(help="Pictures of the larger one, and of the resume.")] = 20000,
+    json: JsonOption = False,
+) -> None:
+    """Stage one beside its engine alone, its memory at two sizes, and how soon it resumes."""
+    from pipeline.bench.teacher import bench_teacher as measure
+    from pipeline.console import Console
+
+    _finish(measure(pictures, few, many, Console()), json)
 
 
 def _finish(result: Any, as_json: bool) -> None:

@@ -23,7 +23,9 @@ from pipeline.table import render, size
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample
 from stages.printable import printable
+from stages.teacher.shortcut import SUSPICIOUS, shortcut_auc
 
+_ASPECTS = tuple(dict.fromkeys(kind.aspect for kind in KINDS))
 _WIDE = 72  # characters of a rationale in a table
 _REPLACED = "(no longer in use: run `mipd-pipe embed-teacher`)"
 
@@ -44,6 +46,7 @@ def summary(workspace: Workspace) -> Result:
         "data_fingerprint": manifest.data_fingerprint,
         "pictures": current["image"].n_unique(),
         "rationales": _verdicts(current),
+        "shortcut": _shortcuts(current.filter("usable")),
         "rejected_because": _counted(current.filter(pl.col("status") == "rejected"), "reason"),
         "older_rows": frame.height - current.height,
         "failed": _counted(failed.filter(~pl.col("image").is_in(current["image"].implode())), "reason"),
@@ -69,6 +72,33 @@ def _verdicts(current: pl.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _shortcuts(usable: pl.DataFrame) -> dict[str, float | None]:
+    """Aspect -> how well words alone tell positive from negative; None where there are too few texts."""
+    found: dict[str, float | None] = {}
+    for aspect in _ASPECTS:
+        texts = usable.filter(pl.col("aspect") == aspect)
+        positive = (texts["polarity"] == "positive").to_list()
+        found[aspect] = shortcut_auc(texts["text"].to_list(), positive, texts["image"].to_list())
+    return found
+
+
+def _shortcut_lines(found: Mapping[str, float | None]) -> list[str]:
+    if all(auc is None for auc in found.values()):
+        return ["shortcut probe: too few usable texts of both sides to tell"]
+    told = (f"{'unknown' if auc is None else f'{auc:.2f}'} ({aspect})" for aspect, auc in found.items())
+    lines = [
+        "shortcut probe: words alone tell positive from negative with AUC "
+        f"{', '.join(told)}; 0.5 = not at all"
+    ]
+    easy = [aspect for aspect, auc in found.items() if auc is not None and auc > SUSPICIOUS]
+    if easy:
+        lines.append(
+            f"warning: {' and '.join(easy)} above {SUSPICIOUS}: negatives that their words give away teach "
+            "little of the picture; read some with `mipd-pipe inspect rows --polarity negative`"
+        )
+    return lines
 
 
 def _counted(frame: pl.DataFrame, column: str) -> dict[str, int]:
@@ -97,6 +127,7 @@ def _summary_text(data: Mapping[str, Any]) -> str:
         f"rationales of {data['pictures']} pictures",
         render(list(verdicts[0]), [list(row.values()) for row in verdicts]),
     ]
+    lines += _shortcut_lines(data["shortcut"])
     if data["older_rows"]:
         lines.append(f"{data['older_rows']} rows of earlier versions are kept beside them")
     for title, key in (("rejected because", "rejected_because"), ("pictures failed because", "failed")):

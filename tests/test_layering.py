@@ -48,9 +48,21 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
             assert not name.startswith(f"{layer}."), f"{path} imports {name}"
 
 
-def test_only_one_file_imports_vllm() -> None:
-    importers = [p for p in MODULES if any(n == "vllm" or n.startswith("vllm.") for n in imports_of(p))]
-    assert [path.relative_to(ROOT).as_posix() for path in importers] == ["stages/teacher/vllm_engine.py"]
+def importers_of(package: str) -> list[str]:
+    found = [p for p in MODULES if any(n.split(".")[0] == package for n in imports_of(p))]
+    return [path.relative_to(ROOT).as_posix() for path in found]
+
+
+def test_only_the_engine_and_its_two_helpers_import_vllm() -> None:
+    assert importers_of("vllm") == [
+        "stages/teacher/vllm_engine.py",
+        "stages/teacher/vllm_load.py",
+        "stages/teacher/vllm_request.py",
+    ]
+
+
+def test_only_one_file_imports_ray() -> None:
+    assert importers_of("ray") == ["stages/teacher/ray_engine.py"]
 
 
 def test_help_loads_no_heavy_package() -> None:

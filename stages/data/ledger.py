@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cache.atomic import replacing
 from cache.keys import digest_bytes
 from stages.batches import batches
 from stages.data.pictures import PictureError, decode, read_bytes
+from stages.memo_file import MemoFile
 
 SCHEMA = pa.schema(
     [
@@ -47,15 +46,16 @@ class PictureLedger:
 
     Only whole pictures are remembered in the file; a picture with a problem is looked at every time,
     so that a repaired one is noticed. A ledger file that cannot be read is made again, and `rebuilt`
-    says why.
+    says why. Several processes may fill one file, each with the pictures it checks.
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:
-        self._path = path
+        self._file = MemoFile(path, SCHEMA, "picture ledger", "every picture is read again")
         self.max_pixels = max_pixels
         self._problems: dict[str, str] = {}
-        self._known, self.rebuilt = _load(path)
-        self._unsaved = 0
+        table, self.rebuilt = self._file.load()
+        self._known = _rows(table)
+        self._unsaved: set[str] = set()  # found whole, or found so no more
 
     def check(
         self,
@@ -75,7 +75,7 @@ class PictureLedger:
                 self._check_chunk(images_folder, chunk, annotated_sizes)
                 if progress is not None:
                     progress(len(chunk))
-                if self._unsaved >= SAVE_EVERY:
+                if len(self._unsaved) >= SAVE_EVERY:
                     self._save()
         finally:
             if self._unsaved:
@@ -98,11 +98,12 @@ class PictureLedger:
             self._problems.pop(image, None)
             if isinstance(picture, str):
                 self._problems[image] = picture
-                self._unsaved += self._known.pop(image, None) is not None
+                if self._known.pop(image, None) is not None:
+                    self._unsaved.add(image)
                 continue
             if picture is not self._known.get(image):
                 self._known[image] = picture
-                self._unsaved += 1
+                self._unsaved.add(image)
             width, height = annotated_sizes[image]
             if (picture.width, picture.height) != (width, height):
                 self._problems[image] = (
@@ -132,25 +133,25 @@ class PictureLedger:
         return unchanged and known.width * known.height <= self.max_pixels
 
     def _save(self) -> None:
-        columns = zip(*((image, *self._known[image]) for image in sorted(self._known)), strict=True)
-        arrays = list(columns) or [()] * len(SCHEMA)
-        table = pa.table(
-            [pa.array(values, field.type) for values, field in zip(arrays, SCHEMA, strict=True)], SCHEMA
-        )
-        with replacing(self._path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        self._unsaved = 0
+        self._file.save(self._merge)
+        self._unsaved = set()
+
+    def _merge(self, table: pa.Table | None) -> pa.Table:
+        """What this process found since it last saved, and of the rest what is in the file now."""
+        rows = _rows(table) if table is not None else dict(self._known)
+        for image in self._unsaved:
+            rows.pop(image, None)
+        rows.update({image: self._known[image] for image in self._unsaved if image in self._known})
+        columns = list(zip(*((image, *rows[image]) for image in sorted(rows)), strict=True))
+        arrays = [
+            pa.array(values, field.type)
+            for values, field in zip(columns or [()] * len(SCHEMA), SCHEMA, strict=True)
+        ]
+        return pa.table(arrays, SCHEMA)
 
 
-def _load(path: Path) -> tuple[dict[str, _Picture], str | None]:
-    """The remembered pictures, and why none are where the file is damaged."""
-    if not path.exists():
-        return {}, None
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as reason:
-        return {}, f"{path}: not a readable picture ledger ({reason}); every picture is read again"
-    if not table.schema.equals(SCHEMA, check_metadata=True):
-        return {}, f"{path}: a picture ledger of another version; every picture is read again"
+def _rows(table: pa.Table | None) -> dict[str, _Picture]:
+    if table is None:
+        return {}
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return {image: _Picture(*fields) for image, *fields in rows}, None
+    return {image: _Picture(*fields) for image, *fields in rows}

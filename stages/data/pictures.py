@@ -110,7 +110,23 @@ def decode(data: bytes, path: Path, max_pixels: int) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """RGB from any colour mode: transparent parts over white, 16-bit grey scaled to 8 bits."""
+    """RGB from any colour mode: transparent parts over white, 16-bit grey scaled to 8 bits.
+
+    Without the picture's metadata: vLLM would turn it as the EXIF orientation says, and boxes count the
+    pixels as they are stored.
+    """
+    rgb = _converted(picture)
+    if rgb.info.keys().isdisjoint(_MAY_TURN):
+        return rgb
+    bare = Image.new("RGB", rgb.size)
+    bare.paste(rgb)
+    return bare
+
+
+_MAY_TURN = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow finds an orientation
+
+
+def _converted(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB" and not picture.has_transparency_data:
         return picture
     if picture.mode.startswith("I"):

@@ -13,13 +13,12 @@ from typing import Any
 from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
 from cache.errors import FindingsError
 from cache.index import build_index, require_faiss
-from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.lock import writer_lock
-from cache.manifest import add_parts, load_manifest, put_in_force, remove_leftovers
+from cache.manifest import add_parts, put_in_force, remove_leftovers
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, append_quarantine, usable_texts
-from cache.vectors import PICTURES, RATIONALES, write_labels
+from cache.vectors import PICTURES, RATIONALES
 from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
@@ -28,7 +27,7 @@ from stages.reporter import Reporter
 from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.encoder import TextEncoder, VisionEncoder
-from stages.teacher.label_texts import encode_labels, label_texts
+from stages.teacher.label_store import store_labels
 from stages.teacher.plan import data_failure, new_failures
 
 STAGE = "embed-teacher"
@@ -75,7 +74,14 @@ class Embedder:
         require_faiss()  # missing, it is better said now than after hours of encoding
         with writer_lock(self.paths.root, STAGE):
             remove_leftovers(self.paths)
-            self._embed_labels()
+            store_labels(
+                self.paths,
+                self.data.vocabulary,
+                self.encoders.text,
+                self.settings,
+                self._producer,
+                in_force=True,
+            )
             jobs = self._jobs()
             summaries = {job.header.name: self._fill(job) for job in jobs}
             for family in (PICTURES, RATIONALES):
@@ -107,20 +113,6 @@ class Embedder:
         usable = {image for image in self.data.annotated_sizes() if not self.ledger.problem(image)} - broken
         failed = {row.image for row in failures} - usable
         return len(failed), len(failed | usable)
-
-    def _embed_labels(self) -> None:
-        manifest = load_manifest(self.paths)
-        for family, texts in label_texts(self.data.vocabulary, self.settings).items():
-            # As a list: the same labels in another order are other class numbers.
-            mark = fingerprint([dict(self.encoders.text.identity()), list(texts.items())])
-            if manifest.current.get(family) == mark:
-                continue
-            if not any(part.fingerprint == mark for part in manifest.of("labels", family)):
-                vectors = encode_labels(texts, self.encoders.text)
-                sentences = [" | ".join(lines) for lines in texts.values()]
-                part = write_labels(self.paths, family, list(texts), sentences, vectors, mark, self._producer)
-                add_parts(self.paths, [part])
-            put_in_force(self.paths, family, mark)
 
     def _jobs(self) -> list[BankJob]:
         usable = [s for s in self.data.samples if self.ledger.problem(s.image) is None]

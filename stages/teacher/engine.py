@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from cache.kinds import Kind
 from stages.data.sample import Sample
 
 FinishReason = Literal["stop", "length", "error"]
@@ -45,6 +46,9 @@ class Request:
     picture_digest  blake2b of the file's bytes; an engine may cache the picture under it
     schema          JSON schema that the answer's text must obey
     seed            derived from (image, question, attempt), never from a position
+    judged          the rationales to give a verdict on; empty where rationales are to be written
+    greedy          take the likeliest tokens, whatever the engine's temperature
+    token_factor    multiplies the engine's limit on an answer's tokens: 2 after an answer that was cut
     """
 
     key: str
@@ -55,6 +59,9 @@ class Request:
     prompt: Prompt
     schema: Mapping[str, Any]
     seed: int
+    judged: Mapping[Kind, str] = field(default_factory=dict)
+    greedy: bool = False
+    token_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +105,11 @@ class Engine(Protocol):
     def close(self) -> None:
         """Frees the engine's processes and memory; may be called twice."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Who writes and who judges. `judge` is None where the rules alone do, or the writer judges itself."""
+
+    writer: Engine
+    judge: Engine | None = None

@@ -1,239 +1,248 @@
 """The first command of stage one: asks the teacher for rationales, judges them, keeps every attempt.
 
-A picture is finished when its four rationales are accepted or its attempts are used up. All its rows are
-written together, and its request key says what decided them, so a finished picture is never asked for again.
+A picture is finished when its four rationales are accepted or its attempts are used up. All its rows of a
+call are written together, and its request key says what decided them, so a finished picture is never asked
+for again.
 """
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cache.errors import FindingsError, UserError
 from cache.kinds import Kind
-from cache.lock import writer_lock
 from cache.manifest import editing, remove_leftovers
+from cache.order import in_shard
 from cache.paths import StorePaths
-from cache.rationales import QuarantineRow, RationaleRow, append_quarantine, copy_version
+from cache.rationales import append_quarantine, copy_version
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.reporter import Reporter
+from stages.teacher.canary import check_schema_is_obeyed
 from stages.teacher.contrast import ContrastChooser
-from stages.teacher.engine import Answer, Engine, Request
+from stages.teacher.dialogue import STAGE, Dialogue, Prior, Terms
+from stages.teacher.engine import Engines, Request
 from stages.teacher.judge import JUDGE_VERSION, Verdict, judge
-from stages.teacher.parse import ParseError, parse_answer
+from stages.teacher.language import check_language
+from stages.teacher.model_judge import ModelJudge
 from stages.teacher.part_buffer import PartBuffer
 from stages.teacher.plan import GeneratePlan, make_plan, new_failures
+from stages.teacher.request_keys import RequestKeys
 from stages.teacher.settings import JudgeSettings, TeacherSettings
-from stages.teacher.task import Task, TaskMaker
-
-STAGE = "generate-rationales"
+from stages.teacher.shard import Shard
+from stages.teacher.talk import Talk
+from stages.teacher.task import TaskMaker
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateSummary:
-    """What one call did. Pictures, except where the name says rationales."""
+    """What one call did. Pictures, except where the name says otherwise.
+
+    empty  pictures that have rationales, but no accepted one, those of earlier calls included
+    left   not asked, because the time allowed was over
+    """
 
     asked: int
     kept: int
     revived: int
     changed: int
     failed: int
+    empty: int
+    left: int
     rationales_accepted: int
     rationales_rejected: int
+    requests: int
+    tokens_in: int
+    tokens_out: int
 
 
 class Generator:
-    """Drives an engine over the training pictures of a data set and fills a store.
+    """Drives the engines over the training pictures of a data set and fills a store.
 
     data, ledger   what to ask about; the ledger must have checked the pictures
     chooser        picks each picture's contrast; never an unseen verb
+    keys           request keys of earlier calls
     """
 
     def __init__(
         self,
         data: DataSet,
         ledger: PictureLedger,
-        engine: Engine,
+        engines: Engines,
         chooser: ContrastChooser,
         settings: TeacherSettings,
         paths: StorePaths,
+        keys: RequestKeys,
         reporter: Reporter,
         producer: Mapping[str, Any],
+        shard: Shard | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.data, self.ledger, self.engine = data, ledger, engine
+        self.data, self.ledger, self.engines = data, ledger, engines
         self.settings, self.paths, self.reporter = settings, paths, reporter
+        self.shard, self._clock = shard or Shard(), clock
         self._producer = {"command": STAGE, **producer}
-        self._identity = dict(engine.identity())
-        self._imports = settings.engine == "captions"  # what was written elsewhere has a contrast of its own
+        check_language(settings.judge.language)
         self._held_out = frozenset(v for v, subset in data.subset_of.items() if subset == "unseen")
-        deciders = [self._identity, _judge_identity(settings.judge, self._held_out)]
-        self._maker = TaskMaker(data, ledger, chooser, settings, deciders)
+        identity = dict(engines.writer.identity())
+        model_judge = self._model_judge(identity)
+        deciders = [identity, _rules_identity(settings.judge, self._held_out)]
+        deciders += [dict(model_judge.identity())] if model_judge else []
+        self._maker = TaskMaker(data, ledger, chooser, settings, deciders, keys)
+        self._terms = Terms(
+            maker=self._maker,
+            identity=identity,
+            rules=self._judge_by_rules,
+            judge=model_judge,
+            judge_retries=settings.judge.retries,
+            max_attempts=settings.max_attempts,
+            imports=settings.imports,
+        )
 
-    def run(self, max_failure_rate: float) -> GenerateSummary:
-        """Asks for whatever is missing.
+    def _model_judge(self, writer: Mapping[str, Any]) -> ModelJudge | None:
+        settings = self.settings.judge
+        if settings.by == "rules":
+            return None
+        engine = self.engines.judge
+        return ModelJudge(settings, self.data.vocabulary, writer if engine is None else engine.identity())
 
-        Raises FindingsError when more than `max_failure_rate` of the training pictures failed; everything
-        finished is kept whatever is raised.
-        """
-        with writer_lock(self.paths.root, STAGE):
-            remove_leftovers(self.paths)
-            self._describe_data()
-            plan = make_plan(self.data, self.ledger, self._maker, self.paths, self.settings.max_attempts)
-            plan.tell(self.reporter)
-            copy_version(self.paths, plan.revive, self._producer)
-            append_quarantine(self.paths, new_failures(self.paths, plan.failures), self._producer)
-            settings = self.settings
-            buffer = PartBuffer(
-                self.paths, self._producer, settings.pictures_per_part, settings.seconds_per_part
+    def plan(self, retry_failed: bool = False) -> GeneratePlan:
+        """What a call would do; changes nothing but the file of known request keys."""
+        wanted = set(in_shard(self._images(), self.shard.number, self.shard.count))
+        try:
+            return make_plan(
+                [s for s in self.data.samples if s.split == "train" and s.image in wanted],
+                [problem for problem in self.data.training_errors if problem.image in wanted],
+                self.ledger,
+                self._maker,
+                self.paths,
+                self.settings.max_attempts,
+                retry_failed,
             )
-            with buffer:
-                self._answer_all(plan, buffer)
-        summary = _summarise(plan, buffer)
-        self.reporter.event("rationales-finished", **asdict(summary))
-        _check_failures(summary.failed, plan.total, max_failure_rate)
+        finally:
+            self._maker.known.save()
+
+    def _images(self) -> list[str]:
+        training = [sample.image for sample in self.data.samples if sample.split == "train"]
+        return [*training, *(problem.image for problem in self.data.training_errors)]
+
+    def run(
+        self, max_failure_rate: float, retry_failed: bool = False, budget_hours: float | None = None
+    ) -> GenerateSummary:
+        """Asks for whatever is missing; with `budget_hours`, begins no picture after that long.
+
+        Raises FindingsError when more than `max_failure_rate` of the training pictures failed or have no
+        accepted rationale; everything finished is kept whatever is raised.
+        """
+        deadline = None if budget_hours is None else self._clock() + budget_hours * 3600
+        with self.shard.lock(self.paths, STAGE):
+            remove_leftovers(self.paths, self.shard.tag or None)
+            self._describe_data()
+            plan = self.plan(retry_failed)
+            plan.tell(self.reporter)
+            copy_version(self.paths, plan.revive, self._producer, self.shard.tag)
+            failures = new_failures(self.paths, plan.failures)
+            append_quarantine(self.paths, failures, self._producer, self.shard.tag)
+            with self._buffer() as buffer:
+                talk = Talk(self.engines, self.settings, self.begin, buffer)
+                if plan.todo:
+                    self._check_engines(plan)
+                    self.reporter.event("asking-started", pictures=len(plan.todo), kept=plan.kept)
+                    fresh = self._until(deadline, plan.todo)
+                    done = plan.finished
+                    with self.reporter.progress(STAGE, done + len(plan.todo), done) as advance:
+                        talk.hold(fresh, advance)
+        summary = _summarise(plan, talk, buffer)
+        self.reporter.event("rationales-finished", **asdict(summary), shard=self.shard.tag)
+        _check_failures(summary, plan.total, max_failure_rate)
         return summary
+
+    def _buffer(self) -> PartBuffer:
+        settings = self.settings
+        return PartBuffer(
+            self.paths,
+            self._producer,
+            settings.pictures_per_part,
+            settings.seconds_per_part,
+            tag=self.shard.tag,
+            clock=self._clock,
+        )
 
     def _describe_data(self) -> None:
         held_out = tuple(sorted(self._held_out))
         with editing(self.paths) as cell:
             cell[0] = replace(cell[0], data_fingerprint=self.data.fingerprint, held_out_verbs=held_out)
 
-    def _answer_all(self, plan: GeneratePlan, buffer: PartBuffer) -> None:
-        """Feeds the engine until no picture is open; rejected ones go in again ahead of new ones."""
-        fresh: Iterator[Sample] = iter(plan.todo)
-        again: deque[Task] = deque()
-        open_tasks: dict[str, Task] = {}
-        left = len(plan.todo)
+    def _check_engines(self, plan: GeneratePlan) -> None:
+        """Asks each language model a question whose answer shows whether it obeys schemas."""
+        examples = (self._maker.requests(sample) for sample, _ in plan.todo)
+        requests = [next(iter(by_kind.values())) for by_kind, _ in zip(examples, range(3), strict=False)]
+        if self.settings.asks_model:
+            check_schema_is_obeyed(self.engines.writer, requests, "teacher")
+        if self.engines.judge is not None and self.settings.judge.asks_model:
+            check_schema_is_obeyed(self.engines.judge, requests, "judge")
 
-        def source() -> Iterator[Request]:
-            while task := self._next_task(again, fresh):
-                open_tasks[task.request.key] = task
-                yield task.request
+    def _until(
+        self, deadline: float | None, todo: Iterable[tuple[Sample, Prior]]
+    ) -> Iterator[tuple[Sample, Prior]]:
+        for sample, prior in todo:
+            if deadline is not None and self._clock() >= deadline:
+                return
+            yield sample, prior
 
-        with self.reporter.progress(STAGE, plan.finished + left, plan.finished) as advance:
-            while left:  # an answer may bring a task back after the engine has taken the last one
-                for answer in self.engine.answer(source()):
-                    task = open_tasks.pop(answer.key)
-                    if self._take(task, answer, buffer):
-                        again.append(task)
-                    else:
-                        left -= 1
-                        advance(1)
-                assert not open_tasks, f"the engine ended without an answer to {next(iter(open_tasks))!r}"
+    def begin(self, sample: Sample, prior: Prior) -> Dialogue:
+        return Dialogue(self._terms, sample, self._maker.request_key(sample), prior)
 
-    def _next_task(self, again: deque[Task], fresh: Iterator[Sample]) -> Task | None:
-        if again:
-            return again.popleft()
-        sample = next(fresh, None)
-        return None if sample is None else self._maker.first(sample)
-
-    def _take(self, task: Task, answer: Answer, buffer: PartBuffer) -> bool:
-        """Judges one answer. True = the task was rewritten and wants to be asked again."""
-        last = task.attempt + 1 >= self.settings.max_attempts
-        try:
-            rejected = self._add_rows(task, answer)
-        except ParseError as reason:
-            last = last or answer.finish_reason == "error"  # the engine has used its own retries
-            if last and not task.rows:
-                buffer.fail(_failure(task, str(reason), answer.text))
-                return False
-            rejected = {kind: str(reason) for kind in task.open_kinds}
-            if last:
-                verdict = Verdict(False, reason=str(reason))
-                task.rows += [self._row(task, kind, "", verdict, answer) for kind in task.open_kinds]
-        if rejected and not last:
-            self._maker.again(task, rejected)
-            return True
-        buffer.finish(task.rows)
-        return False
-
-    def _add_rows(self, task: Task, answer: Answer) -> dict[Kind, str]:
-        """Adds a row for each kind of the answer; returns the rejected kinds with the reasons."""
-        if answer.finish_reason == "error":
-            raise ParseError(f"the engine gave no answer: {answer.error}")
-        if answer.finish_reason == "length":
-            raise ParseError("the answer was cut at the engine's token limit")
-        texts = parse_answer(answer.text, task.open_kinds)
-        rows = {
-            kind: self._row(task, kind, text, self._judge(task, kind, text), answer)
-            for kind, text in texts.items()
-        }
-        task.rows += rows.values()
-        return {kind: row.reason for kind, row in rows.items() if row.status == "rejected"}
-
-    def _judge(self, task: Task, kind: Kind, text: str) -> Verdict:
-        request, bounds = task.request, self.settings.judge
-        # Imported texts have wrong nouns of their own, which nobody published: none can be asked for.
-        contrast = replace(request.contrast, nouns={}) if self._imports else request.contrast
+    def _judge_by_rules(self, kind: Kind, text: str, request: Request) -> Verdict:
+        # Imported texts have wrong nouns of their own, which nobody published: none can be asked for. And no
+        # schema bounded their length.
+        settings, contrast, max_chars = self.settings, request.contrast, self.settings.max_chars
+        if settings.imports:
+            contrast, max_chars = replace(contrast, nouns={}), 0
         vocabulary = self.data.vocabulary
-        return judge(kind, text, request.sample, contrast, vocabulary, self._held_out, bounds)
-
-    def _row(self, task: Task, kind: Kind, text: str, verdict: Verdict, answer: Answer) -> RationaleRow:
-        sample, contrast = task.request.sample, task.request.contrast
-        return RationaleRow(
-            image=sample.image,
-            split=sample.split,
-            verb=sample.verb,
-            aspect=kind.aspect,
-            polarity=kind.polarity,
-            attempt=task.attempt,
-            text=text,
-            contrast_verb="" if self._imports else contrast.verb,
-            contrast_nouns=json.dumps({} if self._imports else dict(contrast.nouns), sort_keys=True),
-            status="accepted" if verdict.accepted else "rejected",
-            judge=f"rules-{JUDGE_VERSION}",
-            score=verdict.score,
-            reason=verdict.reason,
-            request_key=task.request_key,
-            teacher=self._identity["teacher"],
-            revision=self._identity["revision"],
-            prompt_id=self._maker.prompt_id,
-            sampling=json.dumps(self._identity["sampling"], sort_keys=True),
-            seed=task.request.seed,
-            tokens_in=answer.tokens_in,
-            tokens_out=answer.tokens_out,
-            seconds=answer.seconds,
-            finish_reason=answer.finish_reason,
+        return judge(
+            kind, text, request.sample, contrast, vocabulary, self._held_out, settings.judge, max_chars
         )
 
 
-def _judge_identity(settings: JudgeSettings, held_out: frozenset[str]) -> dict[str, Any]:
-    """What decides a verdict. Left out: `max_attempts`, which only bounds how many verdicts there are."""
-    bounds = settings.model_dump(exclude={"max_attempts"})
-    return {"judge": "rules", "version": JUDGE_VERSION, **bounds, "held_out": sorted(held_out)}
-
-
-def _failure(task: Task, reason: str, raw: str) -> QuarantineRow:
-    """The record of a picture for which no attempt gave a single rationale."""
-    return QuarantineRow(task.request.sample.image, STAGE, reason, task.attempt + 1, raw, task.request_key)
-
-
-def _summarise(plan: GeneratePlan, buffer: PartBuffer) -> GenerateSummary:
+def _summarise(plan: GeneratePlan, talk: Talk, buffer: PartBuffer) -> GenerateSummary:
     return GenerateSummary(
-        asked=len(plan.todo),
+        asked=talk.begun,
         kept=plan.kept,
         revived=len(plan.revive),
         changed=plan.changed,
         failed=len(plan.failures) + plan.failed_before + buffer.failed,
+        empty=plan.kept_empty + buffer.empty,
+        left=len(plan.todo) - talk.begun,
         rationales_accepted=buffer.accepted,
         rationales_rejected=buffer.rejected,
+        requests=talk.requests,
+        tokens_in=talk.tokens_in,
+        tokens_out=talk.tokens_out,
     )
 
 
-def _check_failures(failed: int, total: int, bound: float) -> None:
+def _rules_identity(settings: JudgeSettings, held_out: frozenset[str]) -> dict[str, Any]:
+    """What decides the rules' verdict."""
+    bounds = {"min_words": settings.min_words, "max_words": settings.max_words, "language": settings.language}
+    return {"judge": "rules", "version": JUDGE_VERSION, **bounds, "held_out": sorted(held_out)}
+
+
+def _check_failures(summary: GenerateSummary, total: int, bound: float) -> None:
     if total == 0:
         raise UserError(
             "the data set has no training picture, so there is nothing to write rationales for; "
             "see every problem with `mipd-pipe check-data`"
         )
-    if failed > bound * total:
+    useless = summary.failed + summary.empty
+    if useless > bound * total:
+        empty = f" and {summary.empty} have no accepted rationale" if summary.empty else ""
         raise FindingsError(
-            f"{failed} of {total} training pictures failed ({failed / total:.1%}), more than "
+            f"{summary.failed} of {total} training pictures failed{empty} ({useless / total:.1%}), more than "
             f"max_failure_rate {bound:.1%}; everything finished is kept. Reasons: "
-            "`mipd-pipe inspect rows --status failed`"
+            "`mipd-pipe inspect rows --status failed`, `mipd-pipe inspect summary`"
         )

@@ -9,7 +9,7 @@ Where verbs are put together ("jumping-over-waving"), a verb and its sentence na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,19 +17,14 @@ from cache.kinds import Kind
 from stages.data.sample import Sample
 from stages.data.vocabulary import Vocabulary
 from stages.teacher.engine import Contrast
+from stages.teacher.form import form_fault
+from stages.teacher.judge_settings import JudgeSettings
 from stages.teacher.sentence import Words, finite_form, to_words
-from stages.teacher.settings import JudgeSettings
 
-JUDGE_VERSION = 1  # enters the request key: raise it when the same text would get another verdict
+JUDGE_VERSION = 2  # enters the request key: raise it when the same text would get another verdict
 
 Found = tuple[int, str]  # position of its first word, what was found
 
-_REFUSAL = re.compile(
-    r"\bas an ai\b|\bi(?:'m| am) (?:sorry|unable|not able)\b|\bi (?:cannot|can'?t|can not|won'?t)\b"
-    r"|\bcannot (?:assist|comply|help with)\b|\b(?:image|picture) (?:was|is) not provided\b"
-    r"|\bno (?:image|picture) (?:was|is) provided\b",
-    re.IGNORECASE,
-)
 _NEGATIONS: tuple[Words, ...] = (
     ("not",), ("no",), ("never",), ("without",), ("rather", "than"), ("instead", "of"), ("n", "t"),
 )  # fmt: skip
@@ -38,10 +33,6 @@ _FILLERS = frozenset({"all", "also", "both", "busy", "each", "just", "now", "sti
 _BE = frozenset({"is", "are", "was", "were", "be", "been", "being", "am", "s", "re"})
 # "the activity is jumping" is caught by _BE; these catch "the activity of jumping", "an act of jumping".
 _NAMING: tuple[Words, ...] = (("activity", "of"), ("act", "of"), ("action", "of"), ("scene", "of"))
-_LOOP = re.compile(r"(?:^| )((?:\S+ ){2,11}\S+)(?: \1){2}(?= |$)")  # 3 to 12 words, three times on end
-_STUTTER = re.compile(r"(?:^| )(\S+(?: \S+)?)(?: \1){4}(?= |$)")  # 1 or 2 words, five times on end
-_LEAST_NEW = 0.35  # a text whose runs of four words are less distinct than this goes in circles
-_FEWEST_RUNS = 12  # below this a share says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +52,19 @@ def judge(
     vocabulary: Vocabulary,
     held_out: frozenset[str],
     settings: JudgeSettings,
+    max_chars: int = 0,
 ) -> Verdict:
     """The first rule that `text` breaks, in the order form, leak, content.
 
-    held_out  verbs that no rationale may name, because the student must not have met them: the unseen ones
+    held_out   verbs that no rationale may name, because the student must not have met them: the unseen ones
+    max_chars  the limit of the answer's schema, at which a text is cut; 0 = there was none
     """
     words = to_words(text)
-    fault = _form_fault(text, words, settings)
+    fault = form_fault(text, words, settings, max_chars)
     if fault is None:
-        annotated = _noun_runs((noun for three in sample.nouns for noun in three if noun), vocabulary)
-        wrong = _noun_runs(contrast.nouns.values(), vocabulary)
-        named = _named(words, annotated | wrong, (sample.verb, contrast.verb), vocabulary)
+        annotated = _glosses((noun for three in sample.nouns for noun in three if noun), vocabulary)
+        wrong = _glosses(contrast.nouns.values(), vocabulary)
+        named = _named(words, _runs(annotated + wrong), (sample.verb, contrast.verb), vocabulary)
         fault = _leak_fault(named, held_out)
         if fault is None and kind == Kind("glimpse", "positive"):
             fault = _wrong_activity(words, named, sample.verb)
@@ -97,39 +90,17 @@ def leaked_verb(
     words = to_words(text)
     if _first_words(held_out).isdisjoint(words):  # true of nearly every text, and ten times faster
         return None
-    named = _named(words, _noun_runs(nouns, vocabulary), tuple(about), vocabulary)
+    named = _named(words, _runs(_glosses(nouns, vocabulary)), tuple(about), vocabulary)
     return min({verb for _, verb in named} & held_out, default=None)
 
 
-def _named(
-    words: Words, masked: Mapping[Words, str], about: tuple[str, ...], vocabulary: Vocabulary
-) -> list[Found]:
+def _named(words: Words, masked: _Runs, about: tuple[str, ...], vocabulary: Vocabulary) -> list[Found]:
     """Verbs that the words name, without those that the names in `about` are put together from."""
+    found = list(_find(words, _runs(vocabulary.verbs), masked))
+    if not found:
+        return found
     implied = frozenset().union(*(_implied(verb, vocabulary) for verb in about)) - set(about)
-    found = _find(words, _verb_runs(vocabulary.verbs), masked)
     return [(start, verb) for start, verb in found if verb not in implied]
-
-
-def _form_fault(text: str, words: Words, settings: JudgeSettings) -> str | None:
-    if not words:
-        return "the text is empty"
-    if len(words) < settings.min_words:
-        return f"the text has {len(words)} words, fewer than {settings.min_words}"
-    if len(words) > settings.max_words:
-        return f"the text has {len(words)} words, more than {settings.max_words}"
-    if _REFUSAL.search(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
-        return "the text refuses to answer"
-    if _goes_in_circles(words):
-        return "the text repeats itself"
-    return None
-
-
-def _goes_in_circles(words: Words) -> bool:
-    line = " ".join(words)
-    if _LOOP.search(line) or _STUTTER.search(line):
-        return True
-    runs = [words[i : i + 4] for i in range(len(words) - 3)]
-    return len(runs) >= _FEWEST_RUNS and len(set(runs)) / len(runs) < _LEAST_NEW
 
 
 def _leak_fault(named: list[Found], held_out: frozenset[str]) -> str | None:
@@ -164,17 +135,12 @@ def _affirmed(words: Words, named: list[Found]) -> set[str]:
     return {verb for start, verb in named if not _ends_with(words[:start], _NEGATIONS)}
 
 
-def _true_nouns(words: Words, annotated: dict[Words, str], wrong: dict[Words, str]) -> str | None:
+def _true_nouns(words: Words, annotated: tuple[str, ...], wrong: tuple[str, ...]) -> str | None:
     """A negative gaze that names annotated nouns and none of the wrong ones describes what is there."""
-    found = [gloss for _, gloss in _find(words, annotated | wrong, {})]
-    if wrong and found and not set(found) & set(wrong.values()):
+    found = [gloss for _, gloss in _find(words, _runs(annotated + wrong), _NOTHING)]
+    if wrong and found and not set(found) & set(wrong):
         return f"the text names {found[0]}, which is right, and none of the wrong nouns"
     return None
-
-
-@lru_cache(maxsize=8)
-def _verb_runs(verbs: tuple[str, ...]) -> Mapping[Words, str]:
-    return {to_words(verb): verb for verb in verbs}
 
 
 @lru_cache(maxsize=8)
@@ -192,23 +158,49 @@ def _made_of(verb: str, template: str, verbs: tuple[str, ...]) -> frozenset[str]
     own = set(to_words(verb))
     words = own | set(re.findall(r"\b[a-z]+\b", template))
     return frozenset(
-        other for run, other in _verb_runs(verbs).items() if own & set(run) and words >= set(run)
+        other for run, other in _runs(verbs).names.items() if own & set(run) and words >= set(run)
     )
 
 
-def _noun_runs(nouns: Iterable[str], vocabulary: Vocabulary) -> dict[Words, str]:
-    return {to_words(gloss): gloss for noun in nouns for gloss in vocabulary.glosses.get(noun, (noun,))}
+def _glosses(nouns: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
+    known = vocabulary.glosses
+    return tuple(dict.fromkeys(gloss for noun in nouns for gloss in known.get(noun, (noun,))))
 
 
-def _find(words: Words, wanted: Mapping[Words, str], masked: Mapping[Words, str]) -> Iterator[Found]:
+class _Runs:
+    """Names by their words. `longest`: first word -> how many words the longest name that starts so has.
+
+    Few words of a text start a name, and only from those is there anything to compare.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names: dict[Words, str] = {to_words(name): name for name in names}
+        self.longest: dict[str, int] = {}
+        for run in filter(None, self.names):
+            self.longest[run[0]] = max(len(run), self.longest.get(run[0], 0))
+
+
+_NOTHING = _Runs(())
+
+
+@lru_cache(maxsize=32)  # the vocabulary's verbs, and the nouns of the few pictures judged at the moment
+def _runs(names: tuple[str, ...]) -> _Runs:
+    return _Runs(names)
+
+
+def _find(words: Words, wanted: _Runs, masked: _Runs) -> Iterator[Found]:
     """Every longest run of words in `wanted`, from the left; runs in `masked` hide what they cover."""
-    longest = max((len(run) for run in (*wanted, *masked)), default=0)
     start = 0
     while start < len(words):
+        word = words[start]
+        longest = max(wanted.longest.get(word, 0), masked.longest.get(word, 0))
+        if not longest:
+            start += 1
+            continue
         runs = (words[start : start + size] for size in range(longest, 0, -1))
-        run = next((run for run in runs if run in masked or run in wanted), words[start : start + 1])
-        if run in wanted and run not in masked:
-            yield start, wanted[run]
+        run = next((run for run in runs if run in masked.names or run in wanted.names), (word,))
+        if run in wanted.names and run not in masked.names:
+            yield start, wanted.names[run]
         start += len(run)
 
 

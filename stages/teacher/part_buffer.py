@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 from cache.paths import StorePaths
-from cache.rationales import QuarantineRow, RationaleRow, append_quarantine, append_rationales
+from cache.rationales import SCHEMA, QuarantineRow, RationaleRow, append_quarantine, append_rationales
+
+_fields = attrgetter(*SCHEMA.names)  # dataclasses.asdict copies every leaf and takes five times as long
 
 
 class PartBuffer:
     """Holds finished pictures until a part is full or old; writes what it holds however its block ends.
 
     pictures, seconds   a part is written after this many pictures, or when this old
+    tag                 marks the files of one of several workers
+
+    Counts: `pictures` finished, of which `failed` have no rationale and `empty` no accepted one; rationales
+    `accepted` and `rejected`.
     """
 
     def __init__(
@@ -23,14 +29,15 @@ class PartBuffer:
         producer: dict[str, Any],
         pictures: int,
         seconds: float,
+        tag: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.accepted = self.rejected = self.failed = 0
-        self._paths, self._producer = paths, producer
+        self.pictures = self.accepted = self.rejected = self.failed = self.empty = 0
+        self._paths, self._producer, self._tag = paths, producer, tag
         self._limit, self._seconds, self._clock = pictures, seconds, clock
         self._rows: list[RationaleRow] = []
         self._failures: list[QuarantineRow] = []
-        self._pictures = 0
+        self._unwritten = 0
         self._last = clock()
 
     def __enter__(self) -> PartBuffer:
@@ -39,27 +46,24 @@ class PartBuffer:
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def finish(self, rows: list[RationaleRow]) -> None:
-        """Takes all rows of one picture."""
+    def finish(self, rows: list[RationaleRow], failure: QuarantineRow | None = None) -> None:
+        """Takes all rows of one picture, and why it or one of its rationales was given up."""
         accepted = sum(row.status == "accepted" for row in rows)
         self.accepted += accepted
         self.rejected += len(rows) - accepted
+        self.failed += not rows
+        self.empty += bool(rows) and not accepted
         self._rows += rows
-        self._count()
-
-    def fail(self, failure: QuarantineRow) -> None:
-        self.failed += 1
-        self._failures.append(failure)
-        self._count()
-
-    def _count(self) -> None:
-        self._pictures += 1
-        if self._pictures >= self._limit or self._clock() - self._last >= self._seconds:
+        self._failures += [failure] if failure else []
+        self.pictures += 1
+        self._unwritten += 1
+        if self._unwritten >= self._limit or self._clock() - self._last >= self._seconds:
             self.flush()
 
     def flush(self) -> None:
-        append_rationales(self._paths, [asdict(row) for row in self._rows], self._producer)
+        rows = [dict(zip(SCHEMA.names, _fields(row), strict=True)) for row in self._rows]
+        append_rationales(self._paths, rows, self._producer, self._tag)
         self._rows = []  # at once: a stop between the two parts comes back here through `__exit__`
-        append_quarantine(self._paths, self._failures, self._producer)
-        self._failures, self._pictures = [], 0
+        append_quarantine(self._paths, self._failures, self._producer, self._tag)
+        self._failures, self._unwritten = [], 0
         self._last = self._clock()

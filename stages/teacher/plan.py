@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from cache.keys import fingerprint
-from cache.kinds import KINDS
+from cache.kinds import KINDS, Kind
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, read_quarantine, read_rationales
 from stages.data.ledger import PictureLedger
+from stages.data.problem import Problem
 from stages.data.sample import Sample
-from stages.data.swig import DataSet
 from stages.reporter import Reporter
+from stages.teacher.dialogue import STAGE, Prior
 from stages.teacher.task import TaskMaker
+
+_KIND = {(kind.aspect, kind.polarity): kind for kind in KINDS}
+_VERSION = ["image", "request_key"]
 
 
 @dataclass(slots=True)
 class GeneratePlan:
     """Every training picture, sorted.
 
-    todo           to ask the teacher about
+    todo           to ask the teacher about, with what earlier calls left of it
     changed        how many of those were finished before under another request key
     kept           finished under the wanted key
+    kept_empty     how many of those have no accepted rationale
     revive         picture -> wanted key, finished earlier and since replaced: copied, not asked
-    failed_before  in quarantine under the wanted key: not asked again
+    failed_before  in quarantine under the wanted key: not asked again unless that is wanted
     failures       unusable pictures and annotations, found without asking
     """
 
-    todo: list[Sample] = field(default_factory=list)
+    todo: list[tuple[Sample, Prior]] = field(default_factory=list)
     changed: int = 0
     kept: int = 0
+    kept_empty: int = 0
     revive: dict[str, str] = field(default_factory=dict)
     failed_before: int = 0
     failures: list[QuarantineRow] = field(default_factory=list)
@@ -53,59 +60,129 @@ class GeneratePlan:
         )
         if self.revive:
             reporter.say(f"{len(self.revive)} pictures go back to an earlier version in the store, unasked")
-        failed = self.failed_before + len(self.failures)
-        if failed:
-            reporter.say(f"{failed} pictures cannot be used: `mipd-pipe inspect rows --status failed`")
+        if self.failures:
+            reporter.say(f"{len(self.failures)} pictures cannot be used: {_SHOW_FAILED}")
+        if self.failed_before:
+            reporter.say(
+                f"{self.failed_before} pictures failed before and are not asked again; see why: "
+                f"{_SHOW_FAILED}; ask again: `mipd-pipe generate-rationales --retry-failed`"
+            )
+
+
+_SHOW_FAILED = "`mipd-pipe inspect rows --status failed`"
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The rows of one picture under one request key: how often it was asked, and what was accepted."""
+
+    asked: int
+    accepted: int
 
 
 def make_plan(
-    data: DataSet, ledger: PictureLedger, maker: TaskMaker, paths: StorePaths, max_attempts: int
+    samples: Sequence[Sample],
+    entry_failures: Sequence[Problem],
+    ledger: PictureLedger,
+    maker: TaskMaker,
+    paths: StorePaths,
+    max_attempts: int,
+    retry_failed: bool = False,
 ) -> GeneratePlan:
-    """Compares what is wanted with what the store holds; changes nothing."""
-    rows = read_rationales(paths, ["image", "request_key", "aspect", "polarity", "attempt", "status"])
-    newest = dict(rows.filter("current").select("image", "request_key").iter_rows())
-    finished = _finished(rows, max_attempts)
-    failed = set(read_quarantine(paths).select("image", "request_key").iter_rows())
-    plan = GeneratePlan(failures=_entry_failures(data))
-    for sample in data.samples:
-        if sample.split != "train":
-            continue
+    """Compares what is wanted with what the store holds; changes nothing.
+
+    samples         training samples
+    entry_failures  training entries of the data set that cannot be used
+    retry_failed    what is in quarantine is asked again, pictures and single rationales
+    """
+    rows = read_rationales(paths, [*_VERSION, "aspect", "polarity", "attempt", "status"])
+    newest = dict(rows.filter("current").select(_VERSION).iter_rows())
+    versions = _versions(rows)
+    failed = _failed(paths)
+    plan = GeneratePlan(failures=[data_failure(problem.image, problem.reason) for problem in entry_failures])
+    unfinished: list[tuple[Sample, str]] = []
+    for sample in samples:
         image, problem = sample.image, ledger.problem(sample.image)
         if problem:
             plan.failures.append(data_failure(image, problem))
             continue
-        key = maker.first(sample).request_key
-        if (image, key) in finished and newest[image] == key:
-            plan.kept += 1
-        elif (image, key) in finished:
-            plan.revive[image] = key
-        elif (image, key) in failed:
+        key = maker.request_key(sample)
+        version, gave_up = versions.get((image, key)), (image, key) in failed and not retry_failed
+        if version is not None and _is_finished(version, max_attempts, gave_up):
+            if newest[image] != key:
+                plan.revive[image] = key
+            else:
+                plan.kept += 1
+                plan.kept_empty += version.accepted == 0
+        elif gave_up:
             plan.failed_before += 1
         else:
             plan.changed += newest.get(image, key) != key
-            plan.todo.append(sample)
+            unfinished.append((sample, key))
+    plan.todo = _with_priors(unfinished, versions, failed, paths)
     return plan
+
+
+def _is_finished(version: _Version, max_attempts: int, gave_up: bool) -> bool:
+    """Has all kinds, was asked as often as is allowed now, or lost a rationale for good.
+
+    So a bound that was raised asks for what is still rejected, of the newest version or of an earlier one.
+    """
+    return version.accepted == len(KINDS) or version.asked >= max_attempts or gave_up
+
+
+def _versions(rows: pl.DataFrame) -> dict[tuple[str, str], _Version]:
+    kinds = pl.struct("aspect", "polarity").filter(pl.col("status") == "accepted").n_unique()
+    counts = rows.group_by(_VERSION).agg(asked=pl.col("attempt").max() + 1, accepted=kinds)
+    return {(image, key): _Version(asked, accepted) for image, key, asked, accepted in counts.iter_rows()}
+
+
+def _failed(paths: StorePaths) -> dict[tuple[str, str], int]:
+    """Image and request key of what the teacher failed at last -> how often it was tried."""
+    rows = read_quarantine(paths).filter(pl.col("stage") == STAGE)
+    return {(image, key): tried for image, key, tried in rows.select(*_VERSION, "attempts").iter_rows()}
+
+
+def _with_priors(
+    unfinished: Sequence[tuple[Sample, str]],
+    versions: dict[tuple[str, str], _Version],
+    failed: dict[tuple[str, str], int],
+    paths: StorePaths,
+) -> list[tuple[Sample, Prior]]:
+    """Adds what earlier calls left of each picture, so that no accepted rationale is asked for again."""
+    begun = {(sample.image, key) for sample, key in unfinished} & versions.keys()
+    last = _last_rows(paths, begun) if begun else {}
+    todo = []
+    for sample, key in unfinished:
+        version, tried = versions.get((sample.image, key)), failed.get((sample.image, key), 0)
+        if version is None:
+            todo.append((sample, Prior(tried)))
+            continue
+        rows = last[sample.image, key]
+        kinds = tuple(kind for kind in KINDS if rows[kind][0] != "accepted")
+        reasons = {kind: rows[kind][1] for kind in kinds if rows[kind][2]}
+        todo.append((sample, Prior(max(version.asked, tried), kinds, reasons)))
+    return todo
+
+
+def _last_rows(
+    paths: StorePaths, wanted: set[tuple[str, str]]
+) -> dict[tuple[str, str], dict[Kind, tuple[str, str, str]]]:
+    """Version -> kind -> status, reason and text: of the accepted row, else of the last attempt."""
+    columns = [*_VERSION, "aspect", "polarity", "attempt", "status", "reason", "text"]
+    keys = pl.DataFrame(sorted(wanted), schema=_VERSION, orient="row")
+    rows = read_rationales(paths, columns).join(keys, on=_VERSION, how="semi", maintain_order="left")
+    rows = rows.sort(pl.col("status") == "accepted", "attempt", maintain_order=True)
+    found: dict[tuple[str, str], dict[Kind, tuple[str, str, str]]] = {key: {} for key in wanted}
+    for image, key, aspect, polarity, _, status, reason, text in rows.select(columns).iter_rows():
+        found[image, key][_KIND[aspect, polarity]] = (status, reason, text)
+    return found
 
 
 def new_failures(paths: StorePaths, failures: list[QuarantineRow]) -> list[QuarantineRow]:
     """Those not in quarantine yet, so that a call repeated over the same bad pictures adds no rows."""
-    known = set(read_quarantine(paths).select("image", "request_key").iter_rows())
+    known = set(read_quarantine(paths).select(_VERSION).iter_rows())
     return [row for row in failures if (row.image, row.request_key) not in known]
-
-
-def _finished(rows: pl.DataFrame, max_attempts: int) -> set[tuple[str, str]]:
-    """Image and request key of every version that has all kinds, or was asked as often as is allowed now.
-
-    So a bound that was raised asks for what is still rejected, of the newest version or of an earlier one.
-    """
-    kinds = pl.struct("aspect", "polarity").filter(pl.col("status") == "accepted").n_unique()
-    counts = rows.group_by("image", "request_key").agg(kinds=kinds, asked=pl.col("attempt").max() + 1)
-    finished = counts.filter((pl.col("kinds") == len(KINDS)) | (pl.col("asked") >= max_attempts))
-    return set(finished.select("image", "request_key").iter_rows())
-
-
-def _entry_failures(data: DataSet) -> list[QuarantineRow]:
-    return [data_failure(problem.image, problem.reason) for problem in data.training_errors]
 
 
 def data_failure(image: str, reason: str) -> QuarantineRow:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -20,80 +20,101 @@ from stages.data.vocabulary import Vocabulary
 from stages.teacher.engine import Contrast, Prompt
 from stages.teacher.parse import PARSER_VERSION
 
-PLACEHOLDERS: Mapping[str, frozenset[str]] = {
-    "system": frozenset(),
-    "shared": frozenset(),
-    "question": frozenset({
-        "verb", "definition", "sentence", "roles", "fields",
-        "contrast_verb", "contrast_definition", "contrast_sentence", "contrast_roles",
-    }),
-    "again": frozenset({"reasons"}),
-}  # fmt: skip
+Form = Literal["rationales", "judge"]
+
+_ANNOTATION = frozenset({"verb", "definition", "sentence", "roles", "fields"})
+_CONTRAST = frozenset({"contrast_verb", "contrast_definition", "contrast_sentence", "contrast_roles"})
+# The parts that a file of each form consists of, and what each part may ask for.
+PLACEHOLDERS: Mapping[Form, Mapping[str, frozenset[str]]] = {
+    "rationales": {
+        "system": frozenset(),
+        "shared": frozenset(),
+        "question": _ANNOTATION | _CONTRAST,
+        "again": frozenset({"reasons"}),
+    },
+    "judge": {
+        "system": frozenset(),
+        "shared": frozenset(),
+        "question": _ANNOTATION | {"contrast", "texts"},
+        "contrast": _CONTRAST,
+    },
+}
+_SETTING: Mapping[Form, str] = {"rationales": "teacher.prompt", "judge": "teacher.judge.prompt"}
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """One prompt as its file has it. `digest` is blake2b of the file's bytes."""
+    """One prompt as its file has it. `digest` is blake2b of the file's bytes.
+
+    again     for a request after a rejection; empty in a judge's file
+    contrast  for a request with a negative to judge; empty in a file that asks for rationales
+    """
 
     system: str
     shared: str
     question: Template
     again: Template
+    contrast: Template
     digest: str
 
 
 @lru_cache(maxsize=8)
-def load_prompt(name: str) -> PromptFile:
+def load_prompt(name: str, form: Form = "rationales") -> PromptFile:
     """Reads a prompt by its name in this package, or by path where `name` ends in ``.yaml``.
 
     Raises UserError where there is none, or its parts are not those of `PLACEHOLDERS`.
     """
-    raw = _read(name)
+    called = f"{_SETTING[form]} {name!r}"
+    raw = _read(name, form, called)
     try:
         parts = yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as reason:
-        raise UserError(f"teacher.prompt {name!r}: not readable as YAML: {reason}") from None
-    expected = [field.name for field in fields(PromptFile)][:-1]
-    if not isinstance(parts, dict) or sorted(parts) != sorted(expected):
-        raise UserError(f"teacher.prompt {name!r}: needs exactly the parts {', '.join(expected)}")
+        raise UserError(f"{called}: not readable as YAML: {reason}") from None
+    expected = PLACEHOLDERS[form]
+    if not isinstance(parts, dict) or set(parts) != set(expected):
+        raise UserError(f"{called}: needs exactly the parts {', '.join(expected)}")
     for part, text in parts.items():
-        _check_part(name, part, text)
+        _check_part(called, part, text, expected[part])
     return PromptFile(
-        system=parts["system"].strip(),
-        shared=parts["shared"].strip(),
+        system=Template(parts["system"].strip()).substitute(),
+        shared=Template(parts["shared"].strip()).substitute(),
         question=Template(parts["question"].strip()),
-        again=Template(parts["again"].rstrip()),
+        again=Template(parts.get("again", "").rstrip()),
+        contrast=Template(parts.get("contrast", "").strip()),
         digest=blake2b(raw, digest_size=16).hexdigest(),
     )
 
 
-def _read(name: str) -> bytes:
+def _read(name: str, form: Form, called: str) -> bytes:
     folder = files("stages.teacher") / "prompts"
     source = Path(name).expanduser() if name.endswith(".yaml") else folder / f"{name}.yaml"
     if not source.is_file():
-        known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+        names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+        known = [name for name in names if name.startswith("judge") == (form == "judge")]
         raise UserError(
-            f"teacher.prompt {name!r}: no such prompt; known are {', '.join(known)}, "
+            f"{called}: no such prompt; known are {', '.join(known)}, "
             "or give the path of a file that ends in .yaml"
         )
     return source.read_bytes()
 
 
-def _check_part(name: str, part: str, text: Any) -> None:
+def _check_part(called: str, part: str, text: Any, may_ask_for: frozenset[str]) -> None:
     if not isinstance(text, str):
-        raise UserError(f"teacher.prompt {name!r}: {part} must be text, not {type(text).__name__}")
+        raise UserError(f"{called}: {part} must be text, not {type(text).__name__}")
     template = Template(text)
     if not template.is_valid():
-        raise UserError(f"teacher.prompt {name!r}: {part} has a lone $; write $$ for a dollar sign")
-    unknown = set(template.get_identifiers()) - PLACEHOLDERS[part]
+        raise UserError(f"{called}: {part} has a lone $; write $$ for a dollar sign")
+    unknown = set(template.get_identifiers()) - may_ask_for
     if unknown:
-        allowed = ", ".join(f"${known}" for known in sorted(PLACEHOLDERS[part])) or "none"
-        raise UserError(f"teacher.prompt {name!r}: {part} asks for ${min(unknown)}; it may ask for {allowed}")
+        allowed = ", ".join(f"${known}" for known in sorted(may_ask_for)) or "none"
+        raise UserError(f"{called}: {part} asks for ${min(unknown)}; it may ask for {allowed}")
 
 
-def prompt_identity(name: str) -> dict[str, str | int]:
+def prompt_identity(
+    name: str, form: Form = "rationales", parser: int = PARSER_VERSION
+) -> dict[str, str | int]:
     """What of the prompt decides a row: its name, its text's digest, the parser that reads the answer."""
-    return {"prompt": name, "prompt_digest": load_prompt(name).digest, "parser": PARSER_VERSION}
+    return {"prompt": name, "prompt_digest": load_prompt(name, form).digest, "parser": parser}
 
 
 def build_prompt(
@@ -101,29 +122,45 @@ def build_prompt(
     sample: Sample,
     contrast: Contrast,
     vocabulary: Vocabulary,
-    reasons: Mapping[str, str] | None = None,
+    kinds: Sequence[Kind] = KINDS,
+    reasons: Mapping[Kind, str] | None = None,
 ) -> Prompt:
-    """The prompt for one picture.
+    """The prompt that asks for the rationales `kinds` of one picture.
 
-    reasons  field of a rejected kind -> why; asks for these fields alone and says what was wrong with them
+    reasons  why earlier texts of some of these kinds were rejected
     """
     prompt = load_prompt(name)
-    true, wrong = vocabulary.frames[sample.verb], vocabulary.frames[contrast.verb]
     question = prompt.question.substitute(
-        verb=sample.verb,
-        definition=f" ({true.definition})" if true.definition else "",
-        sentence=true.template,
-        roles=_role_lines(sample, vocabulary),
-        contrast_verb=contrast.verb,
-        contrast_definition=f" ({wrong.definition})" if wrong.definition else "",
-        contrast_sentence=wrong.template,
-        contrast_roles=_wrong_lines(sample, contrast, vocabulary),
-        fields=", ".join(reasons or [kind.field for kind in KINDS]),
+        annotation_words(sample, vocabulary),
+        **contrast_words(sample, contrast, vocabulary),
+        fields=", ".join(kind.field for kind in kinds),
     )
     if reasons:
-        faults = "\n".join(f"- {name}: {reason}" for name, reason in reasons.items())
+        faults = "\n".join(f"- {kind.field}: {reason}" for kind, reason in reasons.items())
         question += "\n" + prompt.again.substitute(reasons=faults)
     return Prompt(prompt.system, prompt.shared, question)
+
+
+def annotation_words(sample: Sample, vocabulary: Vocabulary) -> dict[str, str]:
+    """Placeholder -> what the annotation puts there."""
+    frame = vocabulary.frames[sample.verb]
+    return {
+        "verb": sample.verb,
+        "definition": f" ({frame.definition})" if frame.definition else "",
+        "sentence": frame.template,
+        "roles": _role_lines(sample, vocabulary),
+    }
+
+
+def contrast_words(sample: Sample, contrast: Contrast, vocabulary: Vocabulary) -> dict[str, str]:
+    """Placeholder -> what the wrong situation puts there."""
+    frame = vocabulary.frames[contrast.verb]
+    return {
+        "contrast_verb": contrast.verb,
+        "contrast_definition": f" ({frame.definition})" if frame.definition else "",
+        "contrast_sentence": frame.template,
+        "contrast_roles": _wrong_lines(sample, contrast, vocabulary),
+    }
 
 
 def _role_lines(sample: Sample, vocabulary: Vocabulary) -> str:

@@ -2,73 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.settings import Settings
+from stages.settings import PathSetting, Settings
+from stages.teacher.judge_settings import JudgeSettings
+from stages.teacher.ray_settings import RaySettings
+from stages.teacher.server_settings import ServerSettings
+from stages.teacher.vllm_settings import VllmSettings
 
-
-class JudgeSettings(Settings):
-    """The bounds of the rules in `stages.teacher.judge`."""
-
-    max_attempts: int = Field(default=3, ge=1, le=20)
-    """How often one picture is asked in all; what is still rejected after the last attempt stays rejected."""
-    min_words: int = Field(default=5, ge=1)
-    """A rationale with fewer words is rejected as too short."""
-    max_words: int = Field(default=160, ge=2)
-    """A rationale with more words is rejected as too long; CLIP's text encoder holds about 55 words."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min_words > self.max_words:
-            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}")
-        return self
-
-
-class VllmSettings(Settings):
-    """The in-process vLLM engine and its sampling."""
-
-    model: str = Field(default="Qwen/Qwen2.5-VL-7B-Instruct", min_length=1)
-    """A local folder with weights, tokenizer and chat template, or a model id on the hub."""
-    revision: str = ""
-    """Commit, branch or tag of a hub model, empty for its main branch; must be empty for a local folder."""
-    trust_remote_code: bool = False
-    """True lets the model's repository run its own Python code on this machine."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
-    """Number format of weights and activations; `auto` takes the one in the model's config.json."""
-    max_model_len: int = Field(default=4096, ge=16)
-    """Tokens of prompt, picture and answer together; more costs key-value cache."""
-    max_num_seqs: int = Field(default=64, ge=1)
-    """Answers written at the same time; lower it when memory runs out."""
-    window: int = Field(default=0, ge=0)
-    """Requests held by the engine at once, waiting ones included; 0 means four times `max_num_seqs`."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that share one copy of the model."""
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of the GPU's memory the engine takes; without a GPU, of the machine's."""
-    enforce_eager: bool = False
-    """True skips compilation and CUDA graphs: starts faster, writes slower."""
-    processor: dict[str, Any] = Field(default_factory=dict)
-    """Handed to the model's picture processor, e.g. `max_pixels: 401408`; unknown names are ignored."""
-    chat_template: dict[str, Any] = Field(default_factory=dict)
-    """Arguments handed to the model's chat template, e.g. `enable_thinking: false`."""
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    """0 always takes the likeliest token, so that a request asked again gets the same answer."""
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    """Only the likeliest tokens that together hold this probability are drawn from."""
-    max_tokens: int = Field(default=1024, ge=1)
-    """Longest answer in tokens; below what four texts of `teacher.max_chars` need, answers are cut."""
-    retries: int = Field(default=2, ge=0)
-    """How often a request that the engine itself dropped is handed in again before it counts as failed."""
+__all__ = ["JudgeSettings", "RaySettings", "ServerSettings", "TeacherSettings", "VllmSettings"]
 
 
 class TeacherSettings(Settings):
     """What writes the rationales, from which prompt, against which contrast, under which rules."""
 
-    engine: Literal["vllm", "template", "captions"] = "template"
-    """`vllm` asks a multimodal language model; `template` realises the annotation without any model;
-    `captions` imports the texts that Ov-SWiG's annotation files bring along."""
+    engine: Literal["vllm", "server", "ray", "template", "captions", "jsonl"] = "template"
+    """`vllm` asks a multimodal language model in this program; `server` one behind OpenAI-compatible
+    endpoints; `ray` copies of an engine on a Ray cluster; `template` realises the annotation without any
+    model; `captions` imports the texts that Ov-SWiG's annotation files bring, `jsonl` those of a file."""
+    requests: Literal["together", "separate"] = "together"
+    """`together` asks for a picture's rationales in one answer, so that the picture is read once; `separate`
+    asks for each in a request of its own."""
     prompt: str = Field(default="rationales", min_length=1)
     """Name of a prompt that ships with this package, or path of a `.yaml` file in the same form."""
     contrast_k: int = Field(default=5, ge=1)
@@ -79,14 +35,44 @@ class TeacherSettings(Settings):
     """Finished pictures are written as one file of the store when this many are there."""
     seconds_per_part: float = Field(default=60, gt=0)
     """A file is also written this many seconds after the last one; bounds what a crash loses."""
+    give_up_after: int = Field(default=100, ge=0)
+    """Ends when the first this many pictures gave not one accepted rationale, before more is spent on a
+    teacher that does not do its work; 0 never does."""
     seed: int = 0
     """Decides the contrast and, with image and attempt, the sampling seed of every request."""
     judge: JudgeSettings = JudgeSettings()
-    """The rules that accept or reject a rationale."""
+    """Who accepts or rejects a rationale."""
     vllm: VllmSettings = VllmSettings()
-    """Read where `engine` is `vllm`."""
+    """Read where `engine` is `vllm`, or `ray` with such workers."""
+    server: ServerSettings = ServerSettings()
+    """Read where `engine` is `server`."""
+    ray: RaySettings = RaySettings()
+    """Read where `engine` is `ray`."""
+    jsonl: PathSetting | None = None
+    """Read where `engine` is `jsonl`: one JSON object a line, with `image` and up to four rationales."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.engine == "jsonl" and self.jsonl is None:
+            raise ValueError("engine jsonl needs teacher.jsonl, the file with the rationales")
+        if self.judge.by == "teacher" and not self.asks_model:
+            raise ValueError(
+                f"judge.by teacher needs a language model as teacher, and engine is {self.engine}; "
+                "choose rules or template, or another model: vllm, server"
+            )
+        return self
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a language model writes, which may fail to obey a schema."""
+        return self.engine in ("vllm", "server") or (self.engine == "ray" and self.ray.engine == "vllm")
+
+    @property
+    def imports(self) -> bool:
+        """Whether the texts were written elsewhere, for a contrast that is not known here."""
+        return self.engine in ("captions", "jsonl")
 
     @property
     def max_attempts(self) -> int:
-        """How often a picture is asked in all; captions stay what they are, so they are asked for once."""
-        return 1 if self.engine == "captions" else self.judge.max_attempts
+        """How often a picture is asked in all; what is imported stays what it is, so it is read once."""
+        return 1 if self.imports else self.judge.max_attempts

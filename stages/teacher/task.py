@@ -1,38 +1,28 @@
-"""One picture on its way through the teacher, and the key of everything that decides its rows."""
+"""The requests about one picture, and the key of everything that decides its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from cache.keys import derive_number, fingerprint
 from cache.kinds import KINDS, Kind
-from cache.rationales import RationaleRow
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.teacher.contrast import ContrastChooser
 from stages.teacher.engine import Request
 from stages.teacher.prompt import answer_schema, build_prompt, prompt_identity
+from stages.teacher.request_keys import RequestKeys, task_inputs
 from stages.teacher.settings import TeacherSettings
 
 
-@dataclass(slots=True)
-class Task:
-    """One picture on its way: the open request, the kinds still wanted, and the rows so far."""
-
-    request: Request
-    request_key: str
-    open_kinds: tuple[Kind, ...]
-    attempt: int = 0
-    rows: list[RationaleRow] = field(default_factory=list)
-
-
 class TaskMaker:
-    """Turns samples into tasks, the same for the same inputs on every call.
+    """Turns samples into requests, the same for the same inputs on every call.
 
     deciders   the identities of engine and judge: what decides all rows alike
+    known      request keys worked out by earlier calls: choosing contrasts anew takes minutes for SWiG
     """
 
     def __init__(
@@ -42,16 +32,52 @@ class TaskMaker:
         chooser: ContrastChooser,
         settings: TeacherSettings,
         deciders: Sequence[Mapping[str, Any]],
+        known: RequestKeys,
     ) -> None:
         self._data, self._ledger, self._chooser, self._settings = data, ledger, chooser, settings
+        self.known = known
         prompt = prompt_identity(settings.prompt)  # the parser's version and the wording of a re-ask included
         self.prompt_id = fingerprint(prompt)[:12]
-        self._common = fingerprint([prompt, settings.seed, *map(dict, deciders)])
+        decided = [prompt, settings.seed, settings.requests, *map(dict, deciders)]
+        self._common = fingerprint(decided)
+        frames = {verb: asdict(frame) for verb, frame in data.vocabulary.frames.items()}
+        words = [frames, dict(data.vocabulary.glosses)]
+        self._inputs = fingerprint([self._common, chooser.identity, settings.max_chars, words])
 
-    def first(self, sample: Sample) -> Task:
-        """The task of a picture that was not asked yet."""
+    def request_key(self, sample: Sample) -> str:
+        """Fingerprint of everything that decides a picture's rows.
+
+        Left out, because they cannot change a row: the picture's path (its bytes count), settings of speed
+        (see `Engine.identity`), and `judge.max_attempts`, which only bounds how many rows there are.
+        """
+        inputs = task_inputs(self._inputs, sample, self._ledger.digest(sample.image), self._imported(sample))
+        key = self.known.find(sample.image, inputs)
+        if key is None:
+            key = self._request_key(self._base(sample))
+            self.known.remember(sample.image, inputs, key)
+        return key
+
+    def _request_key(self, request: Request) -> str:
+        sample = request.sample
+        return fingerprint(
+            [
+                self._common,
+                asdict(request.prompt),
+                request.schema,
+                request.picture_digest,
+                [request.contrast.verb, dict(request.contrast.nouns)],
+                [sample.verb, sample.width, sample.height, sample.roles, sample.nouns, sample.boxes],
+                self._imported(sample),
+            ]
+        )
+
+    def _imported(self, sample: Sample) -> tuple[str, ...] | None:
+        return sample.captions if self._settings.imports else None
+
+    def _base(self, sample: Sample) -> Request:
+        """The first request about a picture, for all its rationales; without a key of its own."""
         contrast = self._chooser.choose(sample)
-        request = Request(
+        return Request(
             key="",
             sample=sample,
             contrast=contrast,
@@ -61,43 +87,40 @@ class TaskMaker:
             schema=answer_schema(KINDS, self._settings.max_chars),
             seed=0,
         )
-        key = self._request_key(request)
-        return Task(self._for_attempt(request, key, 0), key, KINDS)
 
-    def again(self, task: Task, reasons: Mapping[Kind, str]) -> None:
-        """Rewrites a task to ask once more for the kinds that have a reason, telling the reasons."""
-        task.attempt += 1
-        task.open_kinds = tuple(reasons)
-        request, name, vocabulary = task.request, self._settings.prompt, self._data.vocabulary
-        told = {kind.field: reason for kind, reason in reasons.items()}
-        prompt = build_prompt(name, request.sample, request.contrast, vocabulary, told)
-        schema = answer_schema(task.open_kinds, self._settings.max_chars)
-        request = replace(request, prompt=prompt, schema=schema)
-        task.request = self._for_attempt(request, task.request_key, task.attempt)
+    def requests(
+        self,
+        sample: Sample,
+        attempt: int = 0,
+        kinds: Sequence[Kind] = KINDS,
+        reasons: Mapping[Kind, str] | None = None,
+    ) -> dict[Kind, Request]:
+        """The request that asks for each of the rationales `kinds` of a picture, for the given attempt.
 
-    def _for_attempt(self, request: Request, request_key: str, attempt: int) -> Request:
-        image = request.sample.image
-        seed = derive_number("sampling", self._settings.seed, image, attempt, bits=31)
-        return replace(request, key=f"{image}#{attempt}#{request_key[:8]}", seed=seed)
-
-    def _request_key(self, request: Request) -> str:
-        """Fingerprint of everything that decides a picture's rows.
-
-        Left out, because they cannot change a row: the picture's path (its bytes count), settings of speed
-        (see `Engine.identity`), and `judge.max_attempts`, which only bounds how many rows there are.
+        Asked together, it is the same one for all of them. `reasons` says why earlier texts were rejected.
         """
-        return fingerprint(
-            [
-                self._common,
-                asdict(request.prompt),
-                request.schema,
-                request.picture_digest,
-                [request.contrast.verb, dict(request.contrast.nouns)],
-                _annotation(request.sample),
-                request.sample.captions if self._settings.engine == "captions" else None,
-            ]
+        base = self._base(sample)
+        if self._settings.requests == "together":
+            request = self._for_kinds(base, attempt, kinds, reasons, "")
+            return dict.fromkeys(kinds, request)
+        return {kind: self._for_kinds(base, attempt, [kind], reasons, kind.field) for kind in kinds}
+
+    def _for_kinds(
+        self,
+        base: Request,
+        attempt: int,
+        kinds: Sequence[Kind],
+        reasons: Mapping[Kind, str] | None,
+        name: str,
+    ) -> Request:
+        sample, settings = base.sample, self._settings
+        told = {kind: reason for kind, reason in (reasons or {}).items() if kind in kinds}
+        prompt = build_prompt(settings.prompt, sample, base.contrast, self._data.vocabulary, kinds, told)
+        parts = [sample.image, attempt, *([name] if name else [])]
+        return replace(
+            base,
+            key="#".join(map(str, parts)),
+            prompt=prompt,
+            schema=answer_schema(kinds, settings.max_chars),
+            seed=derive_number("sampling", settings.seed, *parts, bits=31),
         )
-
-
-def _annotation(sample: Sample) -> list[Any]:
-    return [sample.verb, sample.width, sample.height, sample.roles, sample.nouns, sample.boxes]

@@ -15,8 +15,9 @@ from stages.data.sample import Box, Sample
 from stages.data.vocabulary import Vocabulary
 from stages.teacher.engine import Answer, Request
 from stages.teacher.sentence import noun_phrase, sentence, to_words
+from stages.teacher.word_judge import word_verdicts
 
-TEMPLATE_VERSION = 1  # enters the request key: raise it when the same request would get another text
+TEMPLATE_VERSION = 1  # enters the request key: raise it when the same request would get another answer
 
 # What stands around a clause. No word here is in -ing form: it could be a verb of the vocabulary, and a
 # rationale names no verb but its own.
@@ -50,6 +51,8 @@ class TemplateEngine:
     A negative glimpse gives the annotated nouns to the wrong verb, as far as it has the same roles; a
     negative gaze puts the wrong nouns in the annotated places. The negative of an aspect has the wording of
     its positive, so that nothing but the content tells them apart.
+
+    Asked for verdicts, it compares the texts with the annotation's words.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -60,12 +63,16 @@ class TemplateEngine:
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         for request in requests:
-            kinds = [kind for kind in KINDS if kind.field in request.schema["properties"]]
-            texts = {kind.field: self._text(kind, request) for kind in kinds}
-            yield Answer(request.key, json.dumps(texts, ensure_ascii=False), "stop")
+            yield Answer(request.key, json.dumps(self._fields(request), ensure_ascii=False), "stop")
 
     def close(self) -> None:
         """There is nothing to free."""
+
+    def _fields(self, request: Request) -> dict[str, Any]:
+        if request.judged:
+            return word_verdicts(request, self._vocabulary)
+        kinds = [kind for kind in KINDS if kind.field in request.schema["properties"]]
+        return {kind.field: self._text(kind, request) for kind in kinds}
 
     def _text(self, kind: Kind, request: Request) -> str:
         sample, contrast, positive = request.sample, request.contrast, kind.polarity == "positive"

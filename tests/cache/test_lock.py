@@ -1,4 +1,4 @@
-"""One writer at a time, and a dead one holds nothing."""
+"""One writer at a time, or one worker a shard, and a dead one holds nothing."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from cache.errors import MachineError, UserError
-from cache.lock import writer_lock
+from cache.lock import shard_lock, short_lock, writer_lock
 
 FORK = multiprocessing.get_context("fork")
 
 
-def hold(folder: Path, with_child: bool, ready: int) -> None:
+Shard = tuple[int, int] | None  # number and count; None = a writer that works alone
+
+
+def lock(folder: Path, command: str, shard: Shard = None) -> AbstractContextManager[None]:
+    return shard_lock(folder, command, *shard) if shard else writer_lock(folder, command)
+
+
+def hold(folder: Path, with_child: bool, shard: Shard, ready: int) -> None:
     """Takes the lock, says so, and waits to be killed; its child waits for the pipe's other end to close."""
-    with writer_lock(folder, "embed-teacher"):
+    with lock(folder, "embed-teacher", shard):
         if with_child and not os.fork():
             os.write(ready, b"c")
             signal.pause()
@@ -33,21 +42,27 @@ def hold(folder: Path, with_child: bool, ready: int) -> None:
 
 
 @contextmanager
-def holder(folder: Path, with_child: bool = False) -> Iterator[BaseProcess]:
+def holder(folder: Path, with_child: bool = False, shard: Shard = None) -> Iterator[BaseProcess]:
     """Another process that holds `folder`, killed at the end if it still lives."""
     read, write = os.pipe()
-    process = FORK.Process(target=hold, args=(folder, with_child, write))
+    process = FORK.Process(target=hold, args=(folder, with_child, shard, write))
     process.start()
     try:
+        os.close(write)
         said = b""
         while len(said) < 1 + with_child:
-            said += os.read(read, 2)
+            letters = os.read(read, 2)
+            assert letters, "it was refused"
+            said += letters
         yield process
     finally:
         process.kill()
         process.join()
         os.close(read)
-        os.close(write)
+
+
+def named(process: BaseProcess) -> str:
+    return rf"`embed-teacher` \(process {process.pid} on {re.escape(socket.gethostname())}, since 20\S+\)"
 
 
 def test_a_second_writer_is_refused_by_name_of_the_holder(tmp_path: Path) -> None:
@@ -123,3 +138,138 @@ def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     )
     with pytest.raises(MachineError, match=message), writer_lock(tmp_path, "embed-teacher"):
         pass
+
+
+ONLY_ONE = "only one writer is allowed, because two would remove each other's unfinished parts: wait for it"
+
+
+def test_workers_of_different_shards_write_side_by_side(tmp_path: Path) -> None:
+    with (
+        holder(tmp_path, shard=(0, 3)),
+        holder(tmp_path, shard=(2, 3)),
+        shard_lock(tmp_path, "generate-rationales", 1, 3),
+    ):
+        pass
+
+
+def test_a_shard_has_one_worker(tmp_path: Path) -> None:
+    with holder(tmp_path, shard=(2, 3)) as process:
+        message = (
+            rf"^shard 2/3 of {tmp_path} is being written by {named(process)}; a shard has one worker: wait "
+            "for it to end, stop it, or start another shard$"
+        )
+        with pytest.raises(UserError, match=message), shard_lock(tmp_path, "generate-rationales", 2, 3):
+            pass
+
+
+def test_shards_of_another_number_are_refused_by_name(tmp_path: Path) -> None:
+    """Shard 1 of 4 has pictures of shard 2 of 3."""
+    with holder(tmp_path, shard=(2, 3)) as process:
+        message = (
+            rf"^{tmp_path} is being written by {named(process)} as shard 2/3; shard 1/4 would overlap with "
+            "it: wait for all of 3 shards to end, or start this one as one of 3$"
+        )
+        with pytest.raises(UserError, match=message), shard_lock(tmp_path, "generate-rationales", 1, 4):
+            pass
+
+
+def test_a_writer_that_works_alone_is_refused_beside_workers(tmp_path: Path) -> None:
+    with writer_lock(tmp_path, "train-student"):
+        pass  # its name stays in the file, and must not be told
+    with holder(tmp_path, shard=(1, 3)) as process:
+        message = rf"^{tmp_path} is being written by {named(process)} as shard 1/3; {ONLY_ONE}"
+        with pytest.raises(UserError, match=message), writer_lock(tmp_path, "embed-teacher"):
+            pass
+        with holder(tmp_path, shard=(0, 3)) as other:
+            message = rf"by {named(other)} as shard 0/3 and by 1 more of the 3 shards; {ONLY_ONE}"
+            with pytest.raises(UserError, match=message), writer_lock(tmp_path, "embed-teacher"):
+                pass
+
+
+def test_a_worker_is_refused_beside_a_writer_that_works_alone(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        message = rf"^{tmp_path} is being written by {named(process)}; {ONLY_ONE}"
+        with pytest.raises(UserError, match=message), shard_lock(tmp_path, "generate-rationales", 1, 3):
+            pass
+    with shard_lock(tmp_path, "generate-rationales", 1, 3):
+        pass
+
+
+@pytest.mark.parametrize("then", [None, (1, 3), (0, 2)])
+@pytest.mark.parametrize("with_child", [False, True])
+def test_a_killed_worker_holds_nothing(tmp_path: Path, then: Shard, with_child: bool) -> None:
+    with holder(tmp_path, with_child, shard=(1, 3)) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        try:
+            process.kill()
+            process.join()
+            with lock(tmp_path, "embed-teacher", then):
+                pass
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
+
+
+def test_a_worker_that_ends_or_fails_holds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), shard_lock(tmp_path, "generate-rationales", 0, 2):
+        raise KeyboardInterrupt
+    with (
+        shard_lock(tmp_path, "generate-rationales", 0, 2),
+        pytest.raises(UserError),
+        shard_lock(tmp_path, "generate-rationales", 0, 4),  # refused, it may leave nothing behind
+    ):
+        pass
+    with writer_lock(tmp_path, "embed-teacher"):
+        pass
+    with shard_lock(tmp_path, "generate-rationales", 0, 4):
+        pass
+
+
+def join(folder: Path, start: Barrier, shard: int, counts: Sequence[int], answer: Connection) -> None:
+    """Tries to take a shard of one count after another, and holds the first it gets until all have tried."""
+    start.wait()
+    taken = 0
+    with ExitStack() as held:
+        for count in counts:
+            with suppress(UserError):
+                held.enter_context(shard_lock(folder, "generate-rationales", shard, count))
+                taken = count
+                break
+        start.wait()
+    answer.send((shard, taken))
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_workers_that_start_at_once_agree_on_one_count(tmp_path: Path, attempt: int) -> None:
+    """Two for each of three shards; one tries to be of 3 first, and one of 4."""
+    start, (reader, writer) = FORK.Barrier(6), FORK.Pipe(duplex=False)
+    processes = [
+        FORK.Process(target=join, args=(tmp_path, start, shard, counts, writer))
+        for shard in range(3)
+        for counts in ((3, 4), (4, 3))
+    ]
+    for process in processes:
+        process.start()
+    answers = [reader.recv() for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(shard for shard, taken in answers if taken) == [0, 1, 2], "each shard once"
+    assert len({taken for _, taken in answers if taken}) == 1
+
+
+def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
+    counter, start = tmp_path / "counter", FORK.Barrier(4)
+    counter.write_text("0")
+
+    def count() -> None:
+        start.wait()
+        for _ in range(25):
+            with short_lock(tmp_path / "counter.lock"):
+                counter.write_text(str(int(counter.read_text()) + 1))
+
+    processes = [FORK.Process(target=count) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert counter.read_text() == "100"

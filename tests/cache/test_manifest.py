@@ -22,12 +22,14 @@ from cache.manifest import (
     find_leftovers,
     load_manifest,
     next_number,
+    part_file,
     put_in_force,
     remove_leftovers,
     replace_part,
 )
 from cache.paths import StorePaths
-from tests.cache.small_store import HELD_OUT, empty_store, small_store
+from cache.rationales import append_rationales
+from tests.cache.small_store import HELD_OUT, PRODUCER, empty_store, four, small_store
 
 FORK = multiprocessing.get_context("fork")
 
@@ -180,23 +182,23 @@ def test_an_edit_without_a_change_writes_nothing(tmp_path: Path) -> None:
 
 def test_parts_added_by_several_processes_are_all_listed(tmp_path: Path) -> None:
     paths = empty_store(tmp_path)
-    start = FORK.Barrier(3)
+    start = FORK.Barrier(4)
 
     def add(worker: int) -> None:
         start.wait()
-        for i in range(15):
+        for i in range(25):
             add_parts(paths, [part(f"{worker}-{i}")])
 
-    processes = [FORK.Process(target=add, args=(worker,)) for worker in range(3)]
+    processes = [FORK.Process(target=add, args=(worker,)) for worker in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     listed = [entry.path for entry in load_manifest(paths).parts]
-    assert len(listed) == 45
-    for worker in range(3):
+    assert len(listed) == 100
+    for worker in range(4):
         mine = [path for path in listed if path.startswith(f"{worker}-")]
-        assert mine == [f"{worker}-{i}" for i in range(15)], "in the order they were finished"
+        assert mine == [f"{worker}-{i}" for i in range(25)], "in the order they were finished"
 
 
 def test_a_replaced_part_leaves_the_list_and_the_disk(tmp_path: Path) -> None:
@@ -257,6 +259,55 @@ def test_numbers_go_on_from_the_highest_file_listed_or_there(tmp_path: Path) -> 
     assert next_number(paths, tmp_path, ".parquet") == 12
     (tmp_path / "part-123456.parquet").touch()
     assert next_number(paths, tmp_path, ".parquet") == 123457
+
+
+def test_numbers_count_for_each_tag(tmp_path: Path) -> None:
+    paths = StorePaths(tmp_path)
+    names = (
+        "part-00003.parquet",
+        "part-3of8-00011.parquet",
+        "part-3of80-00020.parquet",
+        "a-b-1of8-00007.parquet",
+    )
+    for name in names:
+        (tmp_path / name).touch()
+    numbers = {
+        tag: next_number(paths, tmp_path, ".parquet", tag) for tag in ("", "3of8", "3of80", "1of8", "0of8")
+    }
+    assert numbers == {"": 4, "3of8": 12, "3of80": 21, "1of8": 8, "0of8": 0}
+
+
+def test_parts_are_named_by_tag_and_number() -> None:
+    assert part_file("part", 12, ".parquet") == "part-00012.parquet"
+    assert part_file("labels-verbs", 123456, ".parquet", "3of8") == "labels-verbs-3of8-123456.parquet"
+    with pytest.raises(AssertionError):
+        part_file("part", 1, ".parquet", "third of eight")
+
+
+def test_a_worker_removes_its_own_leftovers_alone(tmp_path: Path) -> None:
+    """Those of others may be parts that they are writing, and the manifest's a living process's."""
+    paths = small_store(tmp_path)
+    append_rationales(paths, four("a.jpg"), PRODUCER, "3of8")
+    listed = [tmp_path / entry.path for entry in load_manifest(paths).parts]
+    mine = [
+        paths.rationales / "part-3of8-00001.parquet",
+        paths.quarantine / "part-3of8-00000.parquet",
+        paths.vectors / "labels-verbs-3of8-00009.parquet",
+        paths.rationales / f"part-3of8-00002.parquet{TEMPORARY}77",
+    ]
+    others = [
+        paths.rationales / "part-00099.parquet",
+        paths.rationales / "part-3of80-00001.parquet",
+        paths.rationales / f"part-2of8-00001.parquet{TEMPORARY}77",
+        paths.rationales / f"notes{TEMPORARY}77",
+        tmp_path / f"manifest.json{TEMPORARY}77",
+    ]
+    for path in (*mine, *others):
+        path.write_bytes(b"left")
+    assert set(remove_leftovers(paths, "3of8")) == set(mine)
+    assert all(path.exists() for path in (*others, *listed))
+    assert set(remove_leftovers(paths, "")) == {others[0]}
+    assert set(remove_leftovers(paths)) == set(others[1:])
 
 
 def test_the_number_of_a_listed_file_that_was_deleted_is_not_given_again(tmp_path: Path) -> None:

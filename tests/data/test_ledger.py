@@ -217,6 +217,50 @@ def test_a_long_check_saves_on_its_way(
     assert pq.read_metadata(path).num_rows == 5
 
 
+def test_workers_with_a_part_of_the_pictures_each_fill_one_file(
+    tmp_path: Path, folder: Path, sizes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them read the file before any saves."""
+    path = tmp_path / "pictures.parquet"
+    workers = [PictureLedger(path, MAX_PIXELS) for _ in range(3)]
+    for i, worker in enumerate(workers):
+        worker.check(folder, dict(list(sizes.items())[2 * i : 2 * i + 2]))
+    reads = _reads(monkeypatch)
+    _checked(path, folder, sizes)
+    assert reads == []
+
+
+def test_a_worker_overwrites_only_what_it_read_itself(
+    tmp_path: Path, folder: Path, sizes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loaded the others' pictures as they were, and one of those went away meanwhile."""
+    path = tmp_path / "pictures.parquet"
+    _checked(path, folder, {image: sizes[image] for image in ("0.png", "1.png", "2.png")})
+    slow, quick = PictureLedger(path, MAX_PIXELS), PictureLedger(path, MAX_PIXELS)
+    Image.new("RGB", SIZE, (0, 9, 0)).save(folder / "0.png")
+    (folder / "1.png").unlink()
+    quick.check(folder, {image: sizes[image] for image in ("0.png", "1.png")})
+    Image.new("RGB", SIZE, (0, 0, 9)).save(folder / "2.png")
+    slow.check(folder, {image: sizes[image] for image in ("2.png", "3.png")})
+    assert pq.read_table(path).column("image").to_pylist() == ["0.png", "2.png", "3.png"]
+    reads = _reads(monkeypatch)
+    _checked(path, folder, {image: sizes[image] for image in ("0.png", "2.png", "3.png")})
+    assert reads == []
+
+
+def test_a_file_damaged_meanwhile_is_written_whole(
+    tmp_path: Path, folder: Path, sizes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pictures.parquet"
+    _checked(path, folder, {"0.png": SIZE})
+    ledger = PictureLedger(path, MAX_PIXELS)
+    path.write_bytes(b"")
+    ledger.check(folder, sizes)
+    reads = _reads(monkeypatch)
+    _checked(path, folder, sizes)
+    assert reads == []
+
+
 def test_no_pictures_make_no_file(tmp_path: Path, folder: Path) -> None:
     _checked(tmp_path / "pictures.parquet", folder, {})
     assert not (tmp_path / "pictures.parquet").exists()

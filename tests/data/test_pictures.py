@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cache.errors import MachineError, UserError
-from stages.data.pictures import PictureError, open_picture, read_bytes
+from stages.data.pictures import PictureError, decode, open_picture, read_bytes, to_rgb
 
 MAX_PIXELS = 10_000
 SHARED = Path(__file__).parents[2].parent / "shared" / "swig" / "images"
@@ -164,6 +164,19 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path) -> None:
     red, green, blue = np.asarray(open_picture(tmp_path / "a.jpg", MAX_PIXELS))[8, 8]
     assert red > 240
     assert max(green, blue) < 15
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", "jpg"), ("RGB", "png"), ("RGBA", "png"), ("L", "jpg")])
+def test_an_rgb_picture_cannot_be_turned_by_its_metadata(tmp_path: Path, mode: str, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees"
+    path = tmp_path / f"a.{suffix}"
+    _noise(60, 40).convert(mode).save(path, exif=exif)
+    picture = decode(path.read_bytes(), path, 10_000)
+    assert ImageOps.exif_transpose(picture).size == (40, 60)
+    rgb = to_rgb(picture)
+    assert ImageOps.exif_transpose(rgb).size == (60, 40)
+    assert np.array_equal(np.asarray(rgb), np.asarray(picture.convert("RGB")))
 
 
 def test_the_exif_orientation_is_not_applied(tmp_path: Path) -> None:

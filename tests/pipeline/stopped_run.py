@@ -2,12 +2,14 @@
 
 Not a test: tests start it as ``stopped_run.py UNITS SIGNAL ASKED COMMAND...``. A unit is an answer of the
 engine, a call of a vision encoder or a training step; right after the last of them the process sends
-itself the signal (UNITS 0: never). Every picture that the engine or an encoder is asked about is appended
-to the file ASKED.
+itself the signal (UNITS 0: never). UNITS e500 stops at the 500th audit event of the interpreter instead (a
+file opened or renamed, a module loaded ...), which may be anywhere; e0 writes their number beside ASKED at
+the end. Every picture that the engine or an encoder is asked about is appended to the file ASKED.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.keys import digest_bytes
-from pipeline import cli, stage_one, workspace
+from pipeline import cli, engines, stage_one, workspace
 from pipeline.console import Console
 from stages.reporter import Advance
 from stages.teacher import encoders
@@ -104,10 +106,31 @@ def note(asked: Path, name: str) -> None:
         file.write(f"{name}\n")
 
 
+def count_events(countdown: Countdown, report: Path) -> None:
+    """Counts down at every audit event from now on."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        seen += 1
+        countdown.count()
+
+    if countdown.left == 0:
+        atexit.register(lambda: report.write_text(str(seen)))
+    sys.addaudithook(hook)
+
+
 def main(units: str, signal_name: str, asked: str, *command: str) -> None:
-    countdown, asked_file = Countdown(int(units), signal.Signals[signal_name]), Path(asked)
-    make_engine, open_vision = stage_one.make_engine, encoders.open_vision
-    stage_one.make_engine = lambda workspace: StoppedEngine(make_engine(workspace), countdown, asked_file)
+    countdown, asked_file = Countdown(int(units.removeprefix("e")), signal.Signals[signal_name]), Path(asked)
+    if units.startswith("e"):
+        count_events(countdown, asked_file.with_suffix(".events"))
+        countdown = Countdown(0, signal.Signals[signal_name])
+    make_engine, open_vision = engines.make_engine, encoders.open_vision
+
+    def watched(of: workspace.Workspace) -> Engine:
+        return StoppedEngine(make_engine(of), countdown, asked_file)
+
+    setattr(stage_one, "make_engine", watched)  # noqa: B010 - a name the module only imports
     encoders.open_vision = lambda settings: StoppedVision(open_vision(settings), countdown, asked_file)
     StoppedConsole.countdown = countdown
     setattr(workspace, "Console", StoppedConsole)  # noqa: B010 - a name the module only imports

@@ -24,6 +24,10 @@ from stages.student.tensor_file import load_facts
 Make = Callable[..., Config]
 
 
+# Every rationale is rejected, and nobody stops because of it.
+REJECTED = ("teacher.judge.min_words=100", "teacher.give_up_after=0", "max_failure_rate=1.0")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, small_config: Make) -> Config:
     """A run that was trained; tests must not change it."""
@@ -112,7 +116,7 @@ def test_a_verb_held_out_later_leaves_a_store_that_can_be_used(
 def test_search_goes_on_where_a_rationale_was_replaced_after_embedding(
     copied: Path, small_config: Make
 ) -> None:
-    strict = small_config(copied, "teacher.judge.min_words=100", "teacher.judge.max_attempts=1")
+    strict = small_config(copied, *REJECTED, "teacher.judge.max_attempts=1")
     stage_one.generate_rationales(Workspace(strict))
     found = inspect.search(Workspace(strict), "a horse", 3).data
     assert {hit["text"] for hit in found} == {"(no longer in use: run `mipd-pipe embed-teacher`)"}
@@ -164,7 +168,7 @@ def test_a_data_set_without_a_training_picture_is_refused(
 
 
 def test_a_store_without_any_accepted_rationale_cannot_be_distilled(copied: Path, small_config: Make) -> None:
-    strict = ("teacher.judge.min_words=100", "teacher.judge.max_attempts=1", "train.epochs=1")
+    strict = (*REJECTED, "teacher.judge.max_attempts=1", "train.epochs=1")
     workspace = Workspace(small_config(copied, *strict))
     stage_one.generate_rationales(workspace)
     stage_one.embed_teacher(workspace)
@@ -228,12 +232,11 @@ def test_every_attempt_that_is_still_allowed_is_asked_for(copied: Path, small_co
         lines = (copied / "events.jsonl").read_text().splitlines()
         return int([e["asked"] for e in map(json.loads, lines) if e["event"] == "rationales-finished"][-1])
 
-    strict = ("teacher.judge.min_words=100", "teacher.judge.max_attempts=1")
     for bound, settings, expected in (
-        (1, strict, 104),
-        (1, strict, 0),
-        (2, strict[:1], 104),
-        (2, strict[:1], 0),
+        (1, REJECTED, 104),
+        (1, REJECTED, 0),
+        (2, REJECTED, 104),
+        (2, REJECTED, 0),
         (3, (), 0),  # the first settings, although what replaced them may be asked for once more
     ):
         config = small_config(copied, *settings, f"teacher.judge.max_attempts={bound}")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,8 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from stages.data.sample import Sample
+from stages.data.vocabulary import Vocabulary
+from stages.teacher import contrast as contrast_module
 from stages.teacher.contrast import CATCH_ALL, ContrastChooser, nouns_by_role
 from tests.teacher.examples import GLOSSES, VOCABULARY, jumping
 from tests.teacher.strategies import samples
@@ -129,6 +134,103 @@ def test_a_noun_called_like_a_verb_nobody_may_name_is_not_used() -> None:
     bound = ContrastChooser(VOCABULARY, VECTORS, set(VERBS) - {"swimming"}, pools, 3, 0)
     assert free.choose(sample).nouns == {"agent": "n00000008"}
     assert bound.choose(sample).nouns == {}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(samples(VOCABULARY), max_size=8), st.integers(1, 5))
+def test_preparing_pictures_together_changes_no_contrast(pictures: list[Sample], k: int) -> None:
+    prepared, alone = chooser(k=k, nouns=True), chooser(k=k, nouns=True)
+    prepared.prepare(pictures)
+    assert [prepared.choose(picture) for picture in pictures] == [alone.choose(p) for p in pictures]
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples(VOCABULARY), st.permutations(range(3)))
+def test_who_of_the_annotators_said_what_does_not_matter(sample: Sample, order: list[int]) -> None:
+    """Every role is shuffled alike: the same three people in another order."""
+    shuffled = replace(sample, nouns=tuple((n[order[0]], n[order[1]], n[order[2]]) for n in sample.nouns))
+    assert chooser(nouns=True).choose(shuffled) == chooser(nouns=True).choose(sample)
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples(VOCABULARY), st.sampled_from([(0, 0, 1), (2, 1, 2), (3, 4, 4), (5, 5, 5)]), st.integers(1, 12))
+def test_the_wrong_nouns_are_the_k_nearest_to_what_all_annotators_said(
+    sample: Sample, agreed: tuple[int, int, int], k: int
+) -> None:
+    """Worked out the long way: in whole numbers, sorting everything. What two said counts twice."""
+    first, second, third = (list(GLOSSES)[i] for i in agreed)
+    sample = replace(sample, nouns=((first, second, third), *sample.nouns[1:]))
+    steps, index = np.rint(NOUN_VECTORS * np.float32(2048)).astype(int), VOCABULARY.noun_index
+    pictures = [replace(sample, image=f"{n}.jpg") for n in range(40)]
+    found = [chooser(k=k, nouns=True).choose(picture).nouns for picture in pictures]
+    for role, nouns in zip(sample.roles, sample.nouns, strict=True):
+        filled = [noun for noun in nouns if noun]
+        true = [set(GLOSSES[noun][0].split()) for noun in filled]
+        near = [sum(int(steps[index[noun]] @ steps[index[other]]) for other in filled) for noun in GLOSSES]
+        ranked = sorted(zip(GLOSSES, near, strict=True), key=lambda pair: -pair[1])
+        words = {noun: set(GLOSSES[noun][0].split()) for noun, _ in ranked}
+        usable = [noun for noun, _ in ranked if not words[noun] & CATCH_ALL]
+        apart = [n for n in usable if not any(words[n] <= t or t <= words[n] for t in true)]
+        chosen = {contrast[role] for contrast in found if role in contrast}
+        assert chosen <= set(apart[:k] if filled else [])
+        assert len(chosen) > min(len(apart), k) / 2 or not filled, "drawn from all of them"
+
+
+def test_a_memory_that_is_full_changes_no_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It forgets, or a run over many pictures would need ever more memory."""
+    nouns = [noun for noun, (gloss,) in GLOSSES.items() if gloss not in CATCH_ALL]
+    pictures = [
+        replace(jumping({"agent": noun, "place": other}), image=noun) for noun in nouns for other in nouns
+    ]
+    wide = chooser(nouns=True)
+    expected = [wide.choose(picture) for picture in pictures]
+    monkeypatch.setattr(contrast_module, "_DRAWN_KEPT", 4)
+    narrow = chooser(nouns=True)
+    found = []
+    for picture in pictures:
+        found.append(narrow.choose(picture))
+        assert len(narrow._drawn) <= 4 + len(picture.roles)
+    assert found == expected
+    assert len(wide._drawn) > 10
+
+
+OTHER_GLOSSES = {**GLOSSES, "n00000003": ("pony",)}
+OTHERS: dict[str, dict[str, Any]] = {
+    "k": {"k": 4},
+    "seed": {"seed": 1},
+    "allowed": {"allowed": set(VERBS[1:])},
+    "role_nouns": {"role_nouns": {**NOUNS, "agent": NOUNS["agent"][1:]}},
+    "verb_vectors": {"verb_vectors": VECTORS[::-1].copy()},
+    "noun_vectors": {"noun_vectors": NOUN_VECTORS[::-1].copy()},
+    "no noun_vectors": {"noun_vectors": None},
+    "glosses": {"vocabulary": replace(VOCABULARY, glosses=OTHER_GLOSSES)},
+    "noun order": {"vocabulary": replace(VOCABULARY, nouns=VOCABULARY.nouns[::-1])},
+    "verb order": {"vocabulary": replace(VOCABULARY, verbs=VERBS[::-1])},
+}
+
+
+def identity(
+    vocabulary: Vocabulary = VOCABULARY,
+    verb_vectors: NDArray[np.float32] = VECTORS,
+    allowed: set[str] | None = None,
+    role_nouns: dict[str, tuple[str, ...]] = NOUNS,
+    k: int = 3,
+    seed: int = 0,
+    noun_vectors: NDArray[np.float32] | None = NOUN_VECTORS,
+) -> str:
+    verbs = set(VERBS) if allowed is None else allowed
+    return ContrastChooser(vocabulary, verb_vectors, verbs, role_nouns, k, seed, noun_vectors).identity
+
+
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
+def test_whatever_decides_the_choices_is_in_the_identity(change: dict[str, Any]) -> None:
+    assert identity(**change) != identity()
+
+
+def test_the_same_inputs_have_one_identity() -> None:
+    same = {role: list(reversed(nouns)) for role, nouns in reversed(NOUNS.items())}
+    given = (VOCABULARY, VECTORS.copy(), set(VERBS), same, 3, 0, NOUN_VECTORS.copy())
+    assert ContrastChooser(*given).identity == identity()
 
 
 def test_one_allowed_verb_is_refused() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -113,6 +115,34 @@ def test_a_verb_put_together_names_its_parts() -> None:
     assert verdict(GLIMPSE, "A man is jumping over a fence, waving a flag.", sample, held_out).accepted
     contrast_only = verdict(GLIMPSE, "A man is jumping over a fence.", jumping({}), frozenset({"standing"}))
     assert contrast_only.accepted
+
+
+def test_the_longest_verb_is_named_in_whatever_order_the_vocabulary_has_them() -> None:
+    text, held_out = "A horse is jumping over the fence here.", frozenset({"jumping-over"})
+    sample = replace(jumping(), verb="standing")
+    for verbs in (VOCABULARY.verbs, VOCABULARY.verbs[::-1]):
+        vocabulary = replace(VOCABULARY, verbs=verbs)
+        found = judge(GAZE, text, sample, CONTRAST, vocabulary, held_out, JudgeSettings())
+        assert found.reason == "the text names jumping-over, a verb that training must not see"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "A horse and a man are **diving** here.",
+            "the text holds markup ('**'); plain sentences are wanted",
+        ),
+        ("Ein Mann springt vom Steg in den See.", "the text is in another language (de) than en"),
+        ("A horse and a man are diving into the", "the text is cut off in the middle of a sentence"),
+        ("A horse and a man are both diving int", "the text is cut off in the middle of a sentence"),
+    ],
+)
+def test_faults_of_form_are_rejected_in_every_kind(kind: Kind, text: str, reason: str) -> None:
+    held_out, limit = frozenset({"diving"}), len("A horse and a man are both diving int")
+    found = judge(kind, text, jumping(), CONTRAST, VOCABULARY, held_out, JudgeSettings(), limit)
+    assert found == Verdict(False, None, reason)  # before the verb that must not be named
 
 
 def test_the_bounds_are_settings() -> None:

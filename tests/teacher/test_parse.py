@@ -57,6 +57,13 @@ def test_white_space_and_control_characters_are_cleaned() -> None:
     assert clean_text("cafe\u0301") == "caf\u00e9"
 
 
+def test_control_characters_that_json_spells_out_do_not_come_through() -> None:
+    answer = (
+        '{"positive_glimpse": "a\\u0000 man\\u0007 \\u009b31m is\\u001b[2J \\u202ejumping\\ufeff\\ud800"}'
+    )
+    assert parse_answer(answer, KINDS[:1]) == {KINDS[0]: "a man 31m is[2J jumping"}
+
+
 @given(st.text())
 def test_a_cleaned_text_is_storable_and_stays_as_it_is(text: str) -> None:
     cleaned = clean_text(text)

@@ -27,7 +27,7 @@ def test_a_part_is_written_when_it_is_full_and_when_it_is_old(tmp_path: Path) ->
         buffer.finish([row("b.jpg")])
         assert read_rationales(paths).height == 2
         now[0] = 61.0
-        buffer.fail(QuarantineRow("c.jpg", "generate-rationales", "no answer", 3, "", "key"))
+        buffer.finish([], QuarantineRow("c.jpg", "generate-rationales", "no answer", 3, "", "key"))
         assert read_quarantine(paths)["image"].to_list() == ["c.jpg"]
         buffer.finish([row("d.jpg")])
     assert read_rationales(paths)["image"].to_list() == ["a.jpg", "b.jpg", "d.jpg"]
@@ -40,14 +40,16 @@ def test_a_stop_between_the_two_parts_writes_neither_twice(
     paths = StorePaths(tmp_path)
     stops = iter([KeyboardInterrupt()])
 
-    def interrupted(paths: StorePaths, rows: Sequence[QuarantineRow], producer: dict[str, Any]) -> None:
+    def interrupted(
+        paths: StorePaths, rows: Sequence[QuarantineRow], producer: dict[str, Any], tag: str
+    ) -> None:
         if stop := next(stops, None):
             raise stop
-        append_quarantine(paths, rows, producer)
+        append_quarantine(paths, rows, producer, tag)
 
     monkeypatch.setattr(part_buffer, "append_quarantine", interrupted)
     buffer = PartBuffer(paths, {}, pictures=2, seconds=60)
-    buffer.fail(QuarantineRow("c.jpg", "generate-rationales", "no answer", 3, "", "key"))
+    buffer.finish([], QuarantineRow("c.jpg", "generate-rationales", "no answer", 3, "", "key"))
     with pytest.raises(KeyboardInterrupt), buffer:
         buffer.finish([row("a.jpg")])
     assert read_rationales(paths)["image"].to_list() == ["a.jpg"]

@@ -48,12 +48,33 @@ def test_what_stands_before_the_picture_is_equal_for_all_pictures() -> None:
 
 
 def test_a_repeated_request_asks_for_the_rejected_fields_and_says_why() -> None:
-    reasons = {"negative_glimpse": "the text is empty", "positive_gaze": "costs $5"}
+    reasons = {KINDS[1]: "the text is empty", KINDS[2]: "costs $5"}
     first = build_prompt("rationales", jumping(), CONTRAST, VOCABULARY)
-    again = build_prompt("rationales", jumping(), CONTRAST, VOCABULARY, reasons)
+    again = build_prompt("rationales", jumping(), CONTRAST, VOCABULARY, tuple(reasons), reasons)
     assert "exactly these fields, in this order: negative_glimpse, positive_gaze." in again.question
     assert "- negative_glimpse: the text is empty\n- positive_gaze: costs $5" in again.question
     assert (again.system, again.shared) == (first.system, first.shared)
+
+
+def test_a_dollar_sign_is_written_twice_in_any_part(tmp_path: Path) -> None:
+    name = write(tmp_path, {part: f"$$5 {text}" for part, text in PARTS.items()})
+    prompt = build_prompt(name, jumping(), CONTRAST, VOCABULARY, KINDS[:1], {KINDS[0]: "why"})
+    assert (prompt.system, prompt.shared) == ("$5 s", "$5 h")
+    assert prompt.question == "$5 jumping?\n$5 - positive_glimpse: why"
+
+
+def test_a_judges_prompt_has_a_contrast_and_no_wording_for_a_second_time() -> None:
+    judges = load_prompt("judge", "judge")
+    assert judges.contrast.template
+    assert not judges.again.template
+    assert not load_prompt("rationales").contrast.template
+    assert prompt_identity("judge", "judge", 7) == {
+        "prompt": "judge",
+        "prompt_digest": judges.digest,
+        "parser": 7,
+    }
+    with pytest.raises(UserError, match=r"teacher\.prompt 'judge': needs exactly the parts .*, again"):
+        load_prompt("judge")
 
 
 def test_the_identity_follows_the_text(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
+from stages.teacher.engine_pool import EnginePool
 from stages.teacher.hf_checkpoint import open_checkpoint
-from stages.teacher.settings import VllmSettings
-from stages.teacher.vllm_engine import VllmEngine, installed_vllm, plain
+from stages.teacher.vllm_engine import VllmEngine, open_vllm
+from stages.teacher.vllm_load import installed_vllm
+from stages.teacher.vllm_settings import VllmSettings
 from stages.teacher.vlm_files import check_files
 from tests.tiny_models import build_tiny_vlm
 
@@ -81,6 +83,7 @@ def test_notes_beside_the_weights_do_not(model: Path) -> None:
         {"processor": {"max_pixels": 9}},
         {"chat_template": {"enable_thinking": False}},
         {"trust_remote_code": True},
+        {"extra": {"quantization": "fp8"}},
     ],
 )
 def test_what_decides_answers_is_in_the_identity(built: Path, change: dict[str, object]) -> None:
@@ -95,6 +98,10 @@ def test_what_decides_answers_is_in_the_identity(built: Path, change: dict[str, 
         {"gpu_memory_utilization": 0.5},
         {"enforce_eager": True},
         {"retries": 0},
+        {"data_parallel_size": 2},
+        {"enable_prefix_caching": False},
+        {"recycle_after": 0, "recycle_above_gib": 5},
+        {"extra": {}},
     ],
 )
 def test_what_decides_speed_alone_is_not(built: Path, change: dict[str, object]) -> None:
@@ -118,6 +125,15 @@ def test_closing_an_engine_that_was_never_loaded_does_nothing(model: Path) -> No
     engine = VllmEngine(VllmSettings(model=str(model)))
     engine.close()
     engine.close()
+
+
+def test_several_copies_are_a_pool_and_the_same_teacher(model: Path) -> None:
+    settings = VllmSettings(model=str(model), data_parallel_size=2)
+    pool, alone = open_vllm(settings), open_vllm(VllmSettings(model=str(model)))
+    assert isinstance(pool, EnginePool)
+    assert isinstance(alone, VllmEngine)
+    assert pool.identity() == alone.identity()
+    pool.close()
 
 
 def test_a_whole_model_passes_the_check(model: Path) -> None:
@@ -156,10 +172,3 @@ def test_a_chat_template_may_stand_in_a_config(model: Path, name: str) -> None:
 def test_a_chat_template_the_engine_brings_is_enough(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
     check_files(open_checkpoint(str(model)), has_own_template=True)
-
-
-def test_errors_are_one_line_without_addresses() -> None:
-    error = ValueError("cannot identify image file <_io.BytesIO object at 0x7f3a5c0b2d40>\nmore")
-    assert plain(error) == "cannot identify image file <_io.BytesIO object>"
-    assert plain(KeyError()) == "KeyError"
-    assert len(plain(ValueError("x" * 9999))) == 300

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from stages.teacher.vllm_engine import installed_vllm
+from stages.teacher.vllm_load import installed_vllm
 from tests.tiny_models import build_tiny_vlm
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ SETTINGS = {
     "max_num_seqs": 8,
     "max_tokens": 600,
     "enforce_eager": True,
-    "gpu_memory_utilization": 0.05,
+    "gpu_memory_utilization": 0.15,
 }
 
 
@@ -87,9 +87,11 @@ def start(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Any
         in_process: bool = True,
         settings: dict[str, Any] | None = None,
         path: Sequence[Path] = (),
+        ray: dict[str, Any] | None = None,
     ) -> Driver:
-        """Modules are looked for in the folders of `path` first."""
-        plan = {"settings": {"model": str(model), **SETTINGS, **(settings or {})}, "steps": steps}
+        """Modules are looked for in the folders of `path` first; `ray` are settings of a Ray engine."""
+        chosen = {"model": str(model), **SETTINGS, **(settings or {})}
+        plan = {"settings": chosen, "ray": ray, "steps": steps}
         plan_file = folder / f"plan-{len(started)}.json"
         plan_file.write_text(json.dumps(plan))
         process = subprocess.Popen(

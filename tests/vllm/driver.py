@@ -1,4 +1,4 @@
-"""Drives a VllmEngine in a process of its own and reports on stdout, one JSON object a line.
+"""Drives a vLLM engine in a process of its own and reports on stdout, one JSON object a line.
 
 vLLM seeds and pins the process it lives in, and some of these tests kill it, so pytest itself stays clear.
 `python driver.py PLAN.json`; see `tests/vllm/conftest.py` for the plan.
@@ -11,16 +11,20 @@ import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cache.errors import MachineError, UserError
 from cache.keys import digest_file
 from cache.kinds import KINDS
-from stages.teacher.engine import Contrast, Prompt, Request
+from stages.teacher.engine import Contrast, Engine, Prompt, Request
 from stages.teacher.prompt import answer_schema
-from stages.teacher.settings import VllmSettings
-from stages.teacher.vllm_engine import VllmEngine
+from stages.teacher.ray_engine import RayEngine
+from stages.teacher.ray_settings import RaySettings
+from stages.teacher.vllm_engine import VllmEngine, open_vllm
+from stages.teacher.vllm_request import MAX_PIXELS
+from stages.teacher.vllm_settings import VllmSettings
 from tests.teacher.examples import jumping, request
 
 MAX_CHARS = 24  # a random model writes until it must stop
@@ -45,15 +49,18 @@ def requests(plan: Iterable[dict[str, Any]]) -> Iterator[Request]:
             picture=picture,
             picture_digest=item.get("digest") or (digest_file(picture) if picture.is_file() else ""),
             prompt=prompt,
-            schema=item.get("schema") or answer_schema(kinds, MAX_CHARS),
+            schema=item.get("schema") or answer_schema(kinds, item.get("max_chars", MAX_CHARS)),
+            greedy=item.get("greedy", False),
+            token_factor=item.get("token_factor", 1),
         )
 
 
-def act(engine: VllmEngine, step: dict[str, Any]) -> None:
+def act(engine: Engine, step: dict[str, Any]) -> None:
     """One step of a plan: load; load with other settings, to be refused; answer some requests; close."""
     if step["do"] == "refuse":
         refuse(engine, step["name"], step["settings"])
     elif step["do"] == "load":
+        assert isinstance(engine, VllmEngine)
         engine.load()
     elif step["do"] == "answer":
         answers = engine.answer(requests(step["requests"]))
@@ -67,7 +74,8 @@ def act(engine: VllmEngine, step: dict[str, Any]) -> None:
     say("done", do=step["do"], children=children)
 
 
-def refuse(engine: VllmEngine, name: str, settings: dict[str, Any]) -> None:
+def refuse(engine: Engine, name: str, settings: dict[str, Any]) -> None:
+    assert isinstance(engine, VllmEngine)
     other = VllmEngine(engine.settings.model_copy(update=settings))
     try:
         other.load()
@@ -75,9 +83,19 @@ def refuse(engine: VllmEngine, name: str, settings: dict[str, Any]) -> None:
         say("refused", name=name, text=str(reason))
 
 
+def open_engine(plan: dict[str, Any]) -> Engine:
+    settings = VllmSettings.model_validate(plan["settings"])
+    if plan["ray"] is None:
+        return open_vllm(settings, say=lambda line: say("said", line=line))
+    ray_settings = RaySettings.model_validate(plan["ray"])
+    return RayEngine(
+        partial(VllmEngine, settings, MAX_PIXELS), ray_settings, lambda line: say("said", line=line)
+    )
+
+
 def main() -> int:
     plan = json.loads(Path(sys.argv[1]).read_bytes())
-    engine = VllmEngine(VllmSettings.model_validate(plan["settings"]))
+    engine = open_engine(plan)
     try:
         for step in plan["steps"]:
             act(engine, step)

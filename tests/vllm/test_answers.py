@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cache.kinds import KINDS
 from stages.teacher.parse import parse_answer
@@ -21,6 +22,8 @@ def plan(pictures: list[Path], real: list[Path], folder: Path) -> list[dict[str,
     """Requests good and bad; the bad ones stand among the good ones, on the same pictures."""
     broken = folder / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no picture at all")
+    huge = folder / "huge.png"
+    Image.new("1", (20_000, 10_000)).save(huge)
     red, green, blue = (str(path) for path in pictures)
     items: list[dict[str, Any]] = [
         {"key": "red", "picture": red, "seed": 1},
@@ -33,6 +36,13 @@ def plan(pictures: list[Path], real: list[Path], folder: Path) -> list[dict[str,
         {"key": "red-again", "picture": red, "seed": 1},
         {"key": "red-other-seed", "picture": red, "seed": 4},
         {"key": "red-two-fields", "picture": red, "seed": 1, "fields": ["negative_glimpse", "negative_gaze"]},
+    ]
+    items += [
+        {"key": "greedy", "picture": red, "seed": 1, "greedy": True},
+        {"key": "greedy-other-seed", "picture": red, "seed": 9, "greedy": True},
+        {"key": "cut", "picture": red, "seed": 1, "max_chars": 600},
+        {"key": "uncut", "picture": red, "seed": 1, "max_chars": 600, "token_factor": 2},
+        {"key": "huge", "picture": str(huge), "seed": 1},
     ]
     return items + [{"key": path.name, "picture": str(path), "seed": 5} for path in real]
 
@@ -89,13 +99,29 @@ def test_every_real_picture_gets_four_texts(runs: dict[str, Answers], real: list
 def test_a_bad_request_fails_alone_and_says_why(runs: dict[str, Answers]) -> None:
     answers = runs["forwards"]
     bad = {key: answer["error"] for key, answer in answers.items() if answer["finish_reason"] != "stop"}
-    assert set(bad) == {"broken", "too-long", "missing", "changed"}
+    assert set(bad) == {"broken", "too-long", "missing", "changed", "huge", "cut"}
     assert "damaged" in bad["broken"] or "not a picture" in bad["broken"]
     assert "maximum context length is 2048" in bad["too-long"]
+    assert "raise teacher.vllm.max_model_len, or have the picture cut into fewer tokens" in bad["too-long"]
+    assert "200000000 pixels" in bad["huge"]
     assert "no such file" in bad["missing"]
     assert "changed since it was checked" in bad["changed"]
     assert not any("0x" in error for error in bad.values())
-    assert all(answers[key]["text"] == "" for key in bad)
+    assert all(answers[key]["text"] == "" for key in bad if key != "cut")
+
+
+def test_an_answer_that_was_cut_is_whole_where_twice_the_tokens_are_allowed(runs: dict[str, Answers]) -> None:
+    first, second = runs["forwards"]["cut"], runs["forwards"]["uncut"]
+    assert (first["finish_reason"], first["tokens_out"]) == ("length", 600)
+    assert second["finish_reason"] == "stop"
+    assert 600 < second["tokens_out"] < 1200
+    assert second["text"].startswith(first["text"])
+
+
+def test_a_greedy_request_has_one_answer_whatever_its_seed(runs: dict[str, Answers]) -> None:
+    answers = runs["forwards"]
+    assert answers["greedy"]["text"] == answers["greedy-other-seed"]["text"]
+    assert answers["greedy"]["text"] != answers["red"]["text"]
 
 
 def test_only_the_fields_asked_for_come_back(runs: dict[str, Answers]) -> None:

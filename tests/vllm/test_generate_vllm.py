@@ -48,6 +48,7 @@ def run(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     settings = {
         "run_dir": folder / "run",
         "data.root": data,
+        "max_failure_rate": 1.0,  # the rules reject a random model's words
         "teacher.engine": "vllm",
         "teacher.max_chars": 24,
         "teacher.judge.max_attempts": 2,
@@ -124,3 +125,46 @@ def test_other_sampling_asks_for_all_again(first: subprocess.CompletedProcess[st
     after = read_rationales(store_of(run)).filter("current")
     order = ["image", "aspect", "polarity", "attempt"]
     assert after.sort(order).equals(before.sort(order))
+
+
+def test_an_answer_that_was_cut_is_asked_for_with_twice_the_tokens(run: Run, tmp_path: Path) -> None:
+    """Four texts of 24 characters take more than 90 tokens, and fewer than 180."""
+    settings = {"run_dir": tmp_path / "cut", "teacher__judge__max_attempts": 1}
+    done = run("generate-rationales", teacher__vllm__max_tokens=90, **settings)
+    assert done.returncode == 0, done.stderr
+    store = StorePaths(tmp_path / "cut" / "store")
+    rows = read_rationales(store)
+    assert rows.height == 11 * len(KINDS)
+    assert rows["tokens_out"].min() > 90  # type: ignore[operator]
+    assert set(rows["finish_reason"]) == {"stop"}
+    done = run("generate-rationales", teacher__vllm__max_tokens=30, **settings)
+    failed = read_quarantine(store)
+    assert failed.height == 11
+    assert set(failed["reason"]) == {
+        "the answer was cut at the engine's token limit, and again at twice that"
+    }
+    assert all(raw.startswith('{"positive_glimpse"') for raw in failed["raw"])
+
+
+def test_another_model_judges_what_the_rules_let_pass(run: Run, model: Path, tmp_path: Path) -> None:
+    """The template writes, the random model looks at each picture and judges: four verdicts in one answer."""
+    settings = {f"teacher__judge__vllm__{name}": json.dumps(value) for name, value in SETTINGS.items()}
+    settings |= {"teacher__judge__vllm__max_tokens": "1800", "teacher__judge__vllm__max_model_len": "4096"}
+    done = run(
+        "generate-rationales",
+        run_dir=tmp_path / "judged",
+        teacher__engine="template",
+        teacher__max_chars=600,
+        teacher__judge__by="vllm",
+        teacher__judge__vllm__model=model,
+        **settings,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = read_rationales(StorePaths(tmp_path / "judged" / "store"))
+    judged = rows.filter(pl.col("judge").str.contains("Idefics3ForConditionalGeneration@"))
+    assert judged["image"].n_unique() == 11
+    assert set(judged["score"]) <= {1, 2, 3, 4, 5}
+    rejected = judged.filter(pl.col("status") == "rejected")
+    assert (rejected["reason"] != "").all()
+    assert (judged.filter(pl.col("status") == "accepted")["score"] >= 3).all()
+    assert rejected.height > 0, "a random model that rejects nothing judges nothing"

@@ -32,6 +32,8 @@ def refusals(start: Any, model: Path, tmp_path_factory: pytest.TempPathFactory) 
         "unknown": {"model": str(copy_of(model, folder / "a", "NobodyForConditionalGeneration"))},
         "lacking": {"model": str(copy_of(model, folder / "b", "Qwen2VLForConditionalGeneration"))},
         "too long": {"max_model_len": 100_000},
+        "no such argument": {"extra": {"max_num_sequences": 8}},
+        "other backend": {"extra": {"kv_cache_dtype": "int3"}},
     }
     steps = [{"do": "refuse", "name": name, "settings": settings} for name, settings in cases.items()]
     driver = start(steps)
@@ -57,6 +59,18 @@ def test_an_architecture_whose_module_lacks_a_package(refusals: dict[str, str]) 
 def test_settings_that_do_not_fit_the_model(refusals: dict[str, str]) -> None:
     assert "vLLM refuses model" in refusals["too long"]
     assert "max_model_len (100000)" in refusals["too long"]
+
+
+def test_an_extra_argument_vllm_does_not_know(refusals: dict[str, str]) -> None:
+    assert (
+        "vLLM takes no argument 'max_num_sequences', given in teacher.vllm.extra"
+        in (refusals["no such argument"])
+    )
+
+
+def test_an_extra_argument_reaches_vllm(refusals: dict[str, str]) -> None:
+    assert "vLLM refuses model" in refusals["other backend"]
+    assert "int3" in refusals["other backend"]
 
 
 def test_a_broken_torchvision(start: Any, model: Path, tmp_path: Path) -> None:

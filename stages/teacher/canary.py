@@ -1,0 +1,65 @@
+"""One request before the real work that shows whether an engine holds its answers to a schema.
+
+An engine that ignores structured output answers in prose, and every one of thousands of answers would be
+thrown away. The schema allows one of two words that the question does not mention.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cache.errors import MachineError, UserError
+from stages.printable import printable
+from stages.teacher.engine import Answer, Engine, Prompt, Request
+
+_WORDS = ("tern", "wren")
+_SCHEMA = {
+    "type": "object",
+    "properties": {"seal": {"type": "string", "enum": list(_WORDS)}},
+    "required": ["seal"],
+    "additionalProperties": False,
+}
+_PROMPT = Prompt(
+    system="You look at pictures and answer in plain English.",
+    shared="A picture follows.",
+    question="What is to be seen? Answer in one short sentence.",
+)
+_SHOWN = 80
+
+
+def check_schema_is_obeyed(engine: Engine, examples: Sequence[Request], role: str) -> None:
+    """Asks about the first of the example pictures that the engine takes.
+
+    Raises UserError where the answer does not obey the schema, MachineError where no picture was answered.
+    """
+    fault = ""
+    for number, example in enumerate(examples):
+        request = replace(
+            example, key=f"canary#{role}#{number}", prompt=_PROMPT, schema=_SCHEMA, judged={}, greedy=True
+        )
+        (answer,) = engine.answer([request])
+        if answer.finish_reason != "error":
+            _check(answer, role)
+            return
+        fault = answer.error
+    raise MachineError(
+        f"the {role} answered none of {len(examples)} trial requests ({printable(fault)}), so the real ones "
+        "were not begun; mend what it says, then run the same command again"
+    )
+
+
+def _check(answer: Answer, role: str) -> None:
+    try:
+        obeyed = json.loads(answer.text) in [{"seal": word} for word in _WORDS]
+    except (ValueError, RecursionError):
+        obeyed = False
+    if not obeyed:
+        shown = answer.text if len(answer.text) <= _SHOWN else answer.text[:_SHOWN] + "..."
+        raise UserError(
+            f"the {role} does not hold its answers to a JSON schema: asked for one of {', '.join(_WORDS)} "
+            f"under `seal`, it answered {shown!a} (finish reason {answer.finish_reason}). Every rationale "
+            "would be thrown away: serve the model with structured output, e.g. `vllm serve MODEL "
+            '--structured-outputs-config \'{"backend": "guidance"}\'`, or choose another engine'
+        )

@@ -1,0 +1,275 @@
+"""A whole call of `generate-rationales`: what is asked, what is written, what is left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cache.errors import FindingsError, MachineError
+from cache.kinds import KINDS
+from cache.paths import StorePaths
+from cache.rationales import VOLATILE, read_quarantine, read_rationales
+from cache.verify import verify
+from pipeline.config import Config
+from pipeline.stage_one import build_generator
+from pipeline.workspace import Workspace
+from stages.teacher.engine import Answer, Engines, FinishReason, Request
+from stages.teacher.generate import GenerateSummary
+from stages.teacher.shard import Shard
+from stages.teacher.template import TemplateEngine
+from tests.teacher.faulty_engine import Fault, FaultyEngine
+
+
+class Call:
+    """Calls over one run folder, each with a new engine; `asked` and `judged` are those of the last call."""
+
+    def __init__(self, folder: Path, small_config: Callable[..., Config]) -> None:
+        self._folder, self._small_config = folder, small_config
+        self.store = StorePaths(folder / "store")
+        self.asked: list[Request] = []
+        self.judged: list[Request] = []
+
+    def __call__(
+        self,
+        *settings: str,
+        fault: Fault = lambda request: None,
+        judge: Fault | None = None,
+        shard: Shard | None = None,
+        rate: float = 1.0,
+        **run: Any,
+    ) -> GenerateSummary:
+        workspace = Workspace(self._small_config(self._folder, *settings))
+        writer = FaultyEngine(workspace.data.vocabulary, fault)
+        judging = FaultyEngine(workspace.data.vocabulary, judge) if judge else None
+        self.asked, self.judged = writer.asked, judging.asked if judging else []
+        return build_generator(workspace, Engines(writer, judging), shard or Shard()).run(rate, **run)
+
+    def rows(self) -> pl.DataFrame:
+        rows = read_rationales(self.store).drop(*VOLATILE)
+        return rows.sort("image", "attempt", "aspect", "polarity")
+
+    def template(self) -> TemplateEngine:
+        return TemplateEngine(Workspace(self._small_config(self._folder)).data.vocabulary)
+
+
+@pytest.fixture
+def call(tmp_path: Path, small_config: Callable[..., Config]) -> Call:
+    return Call(tmp_path / "run", small_config)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_config: Callable[..., Config]) -> Call:
+    call = Call(tmp_path_factory.mktemp("undisturbed"), small_config)
+    call()
+    return call
+
+
+def every(number: int, text: str, reason: FinishReason = "stop") -> Fault:
+    """Spoils every so manyth answer."""
+    counter = itertools.count(1)
+
+    def fault(request: Request) -> Answer | None:
+        return None if next(counter) % number else Answer(request.key, text, reason, error="spoilt")
+
+    return fault
+
+
+def about_every(number: int, text: str, reason: FinishReason) -> Fault:
+    """Spoils all answers about every so manyth picture."""
+    counter = itertools.count(1)
+    numbers: dict[str, int] = {}
+
+    def fault(request: Request) -> Answer | None:
+        place = numbers.setdefault(request.sample.image, next(counter))
+        return None if place % number else Answer(request.key, text, reason, error="spoilt")
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Here you are: a man.", "stop"),
+        (" \n" * 3000, "stop"),
+        ('{"positive_glimpse": "and on and on', "length"),
+        ("", "error"),
+        ('{"positive_glimpse": "\u001b[31m' + '", "negative_glimpse": "", ' * 9, "stop"),
+    ],
+)
+def test_a_bad_answer_costs_no_other_row(
+    call: Call, undisturbed: Call, text: str, reason: FinishReason
+) -> None:
+    summary = call("teacher.judge.max_attempts=1", fault=about_every(5, text, reason))
+    assert summary.failed >= summary.asked // 6 > 0
+    failures = read_quarantine(call.store)
+    assert failures.height == summary.failed
+    assert set(failures["raw"]) == {text}
+    good = undisturbed.rows().filter(~pl.col("image").is_in(failures["image"].implode()))
+    assert call.rows().equals(good)
+
+
+def test_what_failed_is_asked_again_only_when_that_is_wanted(call: Call, undisturbed: Call) -> None:
+    first = call(fault=every(10, "", "error"))
+    assert first.failed > 3
+    second = call()
+    assert (second.asked, second.failed) == (0, first.failed)
+    assert call.asked == []
+    third = call(retry_failed=True)
+    assert (third.asked, third.failed) == (first.failed, 0)
+    rows = call.rows().filter("usable")
+    assert set(rows["image"]) == set(undisturbed.rows()["image"])
+    assert set(rows.group_by("image").len()["len"]) == {4}
+    assert call(retry_failed=True).asked == 0
+
+
+def test_a_failure_that_stays_counts_its_attempts(call: Call) -> None:
+    call("teacher.give_up_after=0", fault=every(1, "", "error"))
+    call("teacher.give_up_after=0", fault=every(1, "", "error"), retry_failed=True)
+    assert set(read_quarantine(call.store)["attempts"]) == {2}
+
+
+def test_a_raised_bound_asks_only_for_what_is_still_rejected(call: Call) -> None:
+    template = call.template()
+
+    def short(request: Request) -> Answer:
+        texts = json.loads(next(template.answer([request])).text)
+        texts |= {name: "Too short." for name in texts if "gaze" in name}
+        return Answer(request.key, json.dumps(texts), "stop")
+
+    call("teacher.judge.max_attempts=1", fault=short)
+    before = call.rows()
+    call("teacher.judge.max_attempts=2")
+    wanted = {tuple(request.schema["properties"]) for request in call.asked}
+    assert wanted == {("positive_gaze", "negative_gaze")}
+    rows = call.rows()
+    assert rows.filter(pl.col("attempt") == 0).equals(before)
+    assert rows.filter("usable").height == 4 * rows["image"].n_unique()
+
+
+def test_pictures_without_an_accepted_rationale_count_as_failures(call: Call) -> None:
+    bad = json.dumps({kind.field: "Too short." for kind in KINDS})
+    with pytest.raises(FindingsError) as caught:
+        call("teacher.judge.max_attempts=1", fault=every(4, bad), rate=0.05)
+    assert str(caught.value).startswith("0 of ")
+    assert "have no accepted rationale" in str(caught.value)
+    with pytest.raises(FindingsError, match="have no accepted rationale"):
+        call("teacher.judge.max_attempts=1", rate=0.05)
+    assert call.asked == [], "a second call has nothing to ask, and says the same"
+
+
+def test_a_teacher_that_does_not_do_its_work_is_given_up_early(call: Call) -> None:
+    with pytest.raises(FindingsError, match="the first 10 pictures gave not one accepted rationale"):
+        call("teacher.give_up_after=10", "teacher.judge.max_attempts=1", fault=every(1, "no"))
+    assert 10 <= len(call.asked) < 20
+    assert read_quarantine(call.store).height == 10, "what was answered is kept"
+
+
+def test_the_budget_begins_no_picture_after_its_end(call: Call, undisturbed: Call) -> None:
+    summary = call(budget_hours=0.0)
+    assert (summary.asked, summary.left) == (0, undisturbed.rows()["image"].n_unique())
+    assert call(budget_hours=1.0).left == 0
+    assert call.rows().equals(undisturbed.rows())
+
+
+def test_the_shards_of_a_job_array_make_one_store(call: Call, undisturbed: Call) -> None:
+    """Three workers, of which one stops early; then five take over what it left."""
+    summaries = [call(shard=Shard(number, 3)) for number in (2, 0)]
+    summaries.append(call(shard=Shard(1, 3), budget_hours=0.0))
+    assert summaries[-1].left > 0
+    summaries += [call(shard=Shard(number, 5)) for number in (4, 1, 0, 2, 3)]
+    assert call.rows().equals(undisturbed.rows())
+    assert sum(summary.asked for summary in summaries) == undisturbed.rows()["image"].n_unique()
+    assert verify(call.store) == []
+    assert call().asked == 0
+
+
+def test_an_engine_that_dies_loses_nothing_that_is_finished(call: Call, undisturbed: Call) -> None:
+    counter = itertools.count(1)
+
+    def dies(request: Request) -> None:
+        if next(counter) == 50:
+            raise MachineError("the engine died")
+
+    with pytest.raises(MachineError):
+        call(fault=dies)
+    finished = set(call.rows()["image"])
+    assert len(finished) == 49
+    assert verify(call.store) == []
+    call()
+    assert finished.isdisjoint(request.sample.image for request in call.asked)
+    assert call.rows().equals(undisturbed.rows())
+
+
+def test_a_changed_prompt_is_announced_and_the_older_rows_stay(call: Call, tmp_path: Path) -> None:
+    call()
+    before = call.rows()
+    shipped = Path("stages/teacher/prompts/rationales.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(shipped.replace("plain English", "simple English"))
+    summary = call(f"teacher.prompt={tmp_path / 'mine.yaml'}")
+    assert summary.changed == summary.asked == before["image"].n_unique()
+    old = call.rows().filter(~pl.col("current"))
+    assert old.drop("current", "usable").equals(before.drop("current", "usable"))
+    assert call().asked == 0, "going back to the first prompt asks for nothing"
+
+
+def verdicts(request: Request, accept: bool) -> Answer:
+    given = {"reason": "no man is to be seen", "score": 5 if accept else 1}
+    verdict = given | {"verdict": "accept" if accept else "reject"}
+    return Answer(request.key, json.dumps({kind.field: verdict for kind in request.judged}), "stop")
+
+
+def test_the_judge_sees_what_the_rules_let_pass_and_its_reason_is_told(call: Call) -> None:
+    seen = set[str]()
+
+    def judge(request: Request) -> Answer:
+        known = request.sample.image in seen
+        seen.add(request.sample.image)
+        return verdicts(request, accept=known)
+
+    summary = call("teacher.judge.by=template", "teacher.judge.pictures_at_once=7", judge=judge)
+    rows = call.rows()
+    first, second = (rows.filter(pl.col("attempt") == attempt) for attempt in (0, 1))
+    assert (set(first["status"]), set(first["score"])) == ({"rejected"}, {1})
+    assert (set(second["status"]), set(second["score"])) == ({"accepted"}, {5})
+    assert first.height == second.height == 4 * summary.asked
+    assert all("+template" in judge for judge in rows["judge"])
+    again = [request for request in call.asked if "rejected" in request.prompt.question]
+    assert len(again) == summary.asked
+    assert all("no man is to be seen" in request.prompt.question for request in again)
+    assert all(len(request.judged) == 4 for request in call.judged)
+
+
+def test_a_verdict_that_cannot_be_read_is_asked_for_again_and_then_given_up(call: Call) -> None:
+    summary = call(
+        "teacher.judge.by=template",
+        "teacher.judge.retries=1",
+        "teacher.give_up_after=0",
+        judge=lambda request: Answer(request.key, "I like it.", "stop"),
+    )
+    assert len(call.judged) == 2 * summary.asked
+    assert len(call.asked) == summary.asked, "a text that nobody judged is not written anew"
+    rows = call.rows()
+    assert set(rows["status"]) == {"rejected"}
+    assert all(reason.startswith("the judge gave no verdict: not JSON") for reason in rows["reason"])
+    assert set(read_quarantine(call.store)["raw"]) == {"I like it."}
+    call("teacher.judge.by=template", judge=lambda request: verdicts(request, True), retry_failed=True)
+    assert call.rows().filter("usable").height == 4 * summary.asked
+
+
+def test_asked_one_by_one_a_picture_has_the_same_kinds_of_rows(call: Call) -> None:
+    summary = call("teacher.requests=separate")
+    assert len(call.asked) == 4 * summary.asked
+    assert call.rows().filter("usable").height == 4 * summary.asked
+
+
+def test_the_rules_alone_and_a_judging_model_are_different_rows(call: Call) -> None:
+    asked = call().asked
+    changed = call("teacher.judge.by=template", judge=lambda request: verdicts(request, True))
+    assert changed.changed == asked
+    assert call("teacher.judge.retries=9").asked == 0, "bounds decide no row"
