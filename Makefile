@@ -30,7 +30,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not vllm"
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not vllm and not browser"
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
@@ -45,7 +45,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python %d.%d found, 3.11 or newer needed: make PYTHON=python3.11 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[cpu,dev]"
+	$(PIP) --editable ".[cpu,dev,ray]"
 	touch $@
 
 # --- vllm ------------------------------------------------------------------------------------------
@@ -68,5 +68,5 @@ $(VLLM_VENV)/.engine: tests/vllm/constraints.txt tests/vllm/make_stand_ins.py
 
 # Installed, not only importable: vLLM finds the plugin that ends orphans by its entry point.
 $(VLLM_VENV)/.installed: $(VLLM_VENV)/.engine pyproject.toml
-	$(VLLM_PIP) --editable ".[cpu]"
+	$(VLLM_PIP) --editable ".[cpu,ray]"
 	touch $@

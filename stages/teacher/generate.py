@@ -8,7 +8,7 @@ for again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from cache.manifest import editing, remove_leftovers
 from cache.order import in_shard
 from cache.paths import StorePaths
 from cache.rationales import append_quarantine, copy_version
+from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
@@ -35,7 +36,9 @@ from stages.teacher.request_keys import RequestKeys
 from stages.teacher.settings import JudgeSettings, TeacherSettings
 from stages.teacher.shard import Shard
 from stages.teacher.talk import Talk
-from stages.teacher.task import TaskMaker
+from stages.teacher.task import AT_ONCE, TaskMaker
+
+_SECONDS_BETWEEN_SAVES = 60.0  # of the request keys; what a kill loses is worked out again
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +153,21 @@ class Generator:
             with self._buffer() as buffer:
                 talk = Talk(self.engines, self.settings, self.begin, buffer)
                 if plan.todo:
-                    self._check_engines(plan)
-                    self.reporter.event("asking-started", pictures=len(plan.todo), kept=plan.kept)
-                    fresh = self._until(deadline, plan.todo)
-                    done = plan.finished
-                    with self.reporter.progress(STAGE, done + len(plan.todo), done) as advance:
-                        talk.hold(fresh, advance)
+                    self._hold(talk, plan, deadline)
         summary = _summarise(plan, talk, buffer)
         self.reporter.event("rationales-finished", **asdict(summary), shard=self.shard.tag)
         _check_failures(summary, plan.total, max_failure_rate)
         return summary
+
+    def _hold(self, talk: Talk, plan: GeneratePlan, deadline: float | None) -> None:
+        self._check_engines(plan)
+        self.reporter.event("asking-started", pictures=len(plan.todo), kept=plan.kept)
+        fresh, done = self._until(deadline, plan.todo), plan.finished
+        try:
+            with self.reporter.progress(STAGE, done + len(plan.todo), done) as advance:
+                talk.hold(fresh, advance)
+        finally:
+            self._maker.known.save()
 
     def _buffer(self) -> PartBuffer:
         settings = self.settings
@@ -187,12 +195,18 @@ class Generator:
             check_schema_is_obeyed(self.engines.judge, requests, "judge")
 
     def _until(
-        self, deadline: float | None, todo: Iterable[tuple[Sample, Prior]]
+        self, deadline: float | None, todo: Sequence[tuple[Sample, Prior]]
     ) -> Iterator[tuple[Sample, Prior]]:
-        for sample, prior in todo:
-            if deadline is not None and self._clock() >= deadline:
-                return
-            yield sample, prior
+        saved = self._clock()
+        for some in batches(todo, AT_ONCE):
+            self._maker.prepare(sample for sample, _ in some)
+            for sample, prior in some:
+                if deadline is not None and self._clock() >= deadline:
+                    return
+                yield sample, prior
+            if self._clock() - saved >= _SECONDS_BETWEEN_SAVES:
+                self._maker.known.save()
+                saved = self._clock()
 
     def begin(self, sample: Sample, prior: Prior) -> Dialogue:
         return Dialogue(self._terms, sample, self._maker.request_key(sample), prior)

@@ -100,13 +100,18 @@ def make_plan(
     versions = _versions(rows)
     failed = _failed(paths)
     plan = GeneratePlan(failures=[data_failure(problem.image, problem.reason) for problem in entry_failures])
+    bad = [(s.image, reason) for s in samples if (reason := ledger.problem(s.image))]
+    plan.failures += [data_failure(image, reason) for image, reason in bad]
+    bad_images = {image for image, _ in bad}
+    # A request key takes up to a millisecond, so it is made only where the store has something to compare.
+    begun = {*newest, *(image for image, _ in failed)}
+    old = [sample for sample in samples if sample.image in begun and sample.image not in bad_images]
+    key_of = dict(zip((sample.image for sample in old), maker.request_keys(old), strict=True))
     unfinished: list[tuple[Sample, str]] = []
     for sample in samples:
-        image, problem = sample.image, ledger.problem(sample.image)
-        if problem:
-            plan.failures.append(data_failure(image, problem))
+        image, key = sample.image, key_of.get(sample.image, "")
+        if image in bad_images:
             continue
-        key = maker.request_key(sample)
         version, gave_up = versions.get((image, key)), (image, key) in failed and not retry_failed
         if version is not None and _is_finished(version, max_attempts, gave_up):
             if newest[image] != key:

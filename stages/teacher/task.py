@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from cache.keys import derive_number, fingerprint
 from cache.kinds import KINDS, Kind
+from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
@@ -16,6 +17,9 @@ from stages.teacher.engine import Request
 from stages.teacher.prompt import answer_schema, build_prompt, prompt_identity
 from stages.teacher.request_keys import RequestKeys, task_inputs
 from stages.teacher.settings import TeacherSettings
+
+AT_ONCE = 256  # pictures that are prepared together
+KEY_VERSION = 1  # raise it when a request key is made in another way: remembered ones are then forgotten
 
 
 class TaskMaker:
@@ -42,7 +46,7 @@ class TaskMaker:
         self._common = fingerprint(decided)
         frames = {verb: asdict(frame) for verb, frame in data.vocabulary.frames.items()}
         words = [frames, dict(data.vocabulary.glosses)]
-        self._inputs = fingerprint([self._common, chooser.identity, settings.max_chars, words])
+        self._inputs = fingerprint([KEY_VERSION, self._common, chooser.identity, settings.max_chars, words])
 
     def request_key(self, sample: Sample) -> str:
         """Fingerprint of everything that decides a picture's rows.
@@ -50,12 +54,28 @@ class TaskMaker:
         Left out, because they cannot change a row: the picture's path (its bytes count), settings of speed
         (see `Engine.identity`), and `judge.max_attempts`, which only bounds how many rows there are.
         """
-        inputs = task_inputs(self._inputs, sample, self._ledger.digest(sample.image), self._imported(sample))
+        inputs = self._inputs_of(sample)
         key = self.known.find(sample.image, inputs)
         if key is None:
             key = self._request_key(self._base(sample))
             self.known.remember(sample.image, inputs, key)
         return key
+
+    def request_keys(self, samples: Sequence[Sample]) -> list[str]:
+        """The request key of each sample; of many that are not known, in half the time."""
+        keys = []
+        for some in batches(samples, AT_ONCE):
+            self.prepare([s for s in some if self.known.find(s.image, self._inputs_of(s)) is None])
+            keys += [self.request_key(sample) for sample in some]
+        return keys
+
+    def prepare(self, samples: Iterable[Sample]) -> None:
+        """Works out together what the requests of up to `AT_ONCE` pictures need: in half the time."""
+        self._chooser.prepare(samples)
+
+    def _inputs_of(self, sample: Sample) -> str:
+        digest = self._ledger.digest(sample.image)
+        return task_inputs(self._inputs, sample, digest, self._imported(sample))
 
     def _request_key(self, request: Request) -> str:
         sample = request.sample

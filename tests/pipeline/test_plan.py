@@ -164,6 +164,9 @@ def test_a_changed_prompt_shows_how_many_rows_it_touches(
     data = json.loads(shell.out)
     assert data["pictures"]["changed"] == data["pictures"]["to_ask"] == data["pictures"]["training"]
     assert data["requests"]["basis"].startswith("measured on ")
+    rows = {item["what"]: item["rows"] for item in data["disk"]["items"]}
+    assert rows["bank rationale-text"] == data["pictures"]["training"], "new texts are encoded anew"
+    assert rows["bank student-vision"] == 0
     assert shell.run("plan", *change) == 0
     assert f"{data['pictures']['changed']} finished pictures no longer have the prompt" in shell.out
     assert "their older rows stay readable until `mipd-pipe inspect compact`" in shell.out
@@ -253,7 +256,11 @@ def test_a_hub_encoder_that_is_not_here_is_unknown_and_no_hub_is_asked(
     data = forecast(small_config(tmp_path / "run", *hub))
     items = {item["what"]: item for item in data["disk"]["items"]}
     assert items["bank student-vision"]["bytes"] is None
-    assert "`hf download nobody/no-such-model`" in items["bank student-vision"]["basis"]
+    basis = items["bank student-vision"]["basis"]
+    assert (
+        basis
+        == "unknown: nobody/no-such-model is not in the local model cache: `hf download nobody/no-such-model`"
+    )
     assert items["bank teacher-vision"]["bytes"] is not None
     (encoders,) = data["memory"]
     assert encoders["bytes"] is None
@@ -281,14 +288,14 @@ def test_a_disk_too_small_ends_with_1_and_says_what_to_do(
 # --- tokens and experience -------------------------------------------------------------------------
 
 
-def row(image: str, kind: Any, attempt: int = 0, **fields: Any) -> dict[str, Any]:
+def row(image: str, kind: Any, **fields: Any) -> dict[str, Any]:
     base = RationaleRow(
         image=image,
         split="train",
         verb="jumping",
         aspect=kind.aspect,
         polarity=kind.polarity,
-        attempt=attempt,
+        attempt=0,
         text="a horse jumps over a fence",
         contrast_verb="running",
         contrast_nouns="{}",
@@ -311,11 +318,12 @@ def row(image: str, kind: Any, attempt: int = 0, **fields: Any) -> dict[str, Any
 
 
 def picture(number: int, attempts: int = 1, **fields: Any) -> list[dict[str, Any]]:
-    """A picture's four rationales of the first attempt; each later attempt wants the first one again."""
+    """A picture's four rationales of the first attempt; each later attempt wants two of them again."""
     rows = [row(f"{number}.jpg", kind, **fields) for kind in KINDS]
-    return rows + [
-        row(f"{number}.jpg", KINDS[0], i, **fields | {"tokens_in": 999}) for i in range(1, attempts)
-    ]
+    for attempt in range(1, attempts):
+        later = {**fields, "attempt": attempt, "seed": 7 + attempt, "tokens_in": 999}
+        rows += [row(f"{number}.jpg", kind, **later) for kind in KINDS[:2]]
+    return rows
 
 
 def store_of(folder: Path, pictures: Sequence[list[dict[str, Any]]]) -> StorePaths:
@@ -331,9 +339,9 @@ def test_experience_is_of_whole_pictures_and_first_requests(tmp_path: Path) -> N
     pictures = [picture(i, attempts=2 if i < 5 else 1, tokens_in=100 + i) for i in range(20)]
     found = read_experience(store_of(tmp_path, pictures), TEACHER, together=True)
     assert found is not None
-    assert found.basis == "measured on 85 rows of 20 pictures"
+    assert found.basis == "measured on 90 rows of 20 pictures"
     assert found.attempts == Spread(1, 1.25, 2)
-    assert found.rows == Spread(4, 4.25, 5)
+    assert found.rows == Spread(4, 4.5, 6)
     assert found.tokens_in is not None
     assert found.tokens_in.likely == pytest.approx(109.5)
     assert 101 < found.tokens_in.low < 103

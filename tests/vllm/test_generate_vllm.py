@@ -128,14 +128,14 @@ def test_other_sampling_asks_for_all_again(first: subprocess.CompletedProcess[st
 
 
 def test_an_answer_that_was_cut_is_asked_for_with_twice_the_tokens(run: Run, tmp_path: Path) -> None:
-    """Four texts of 24 characters take more than 90 tokens, and fewer than 180."""
+    """Four texts of 24 characters take more than 60 tokens, and fewer than 120."""
     settings = {"run_dir": tmp_path / "cut", "teacher__judge__max_attempts": 1}
-    done = run("generate-rationales", teacher__vllm__max_tokens=90, **settings)
+    done = run("generate-rationales", teacher__vllm__max_tokens=60, **settings)
     assert done.returncode == 0, done.stderr
     store = StorePaths(tmp_path / "cut" / "store")
     rows = read_rationales(store)
     assert rows.height == 11 * len(KINDS)
-    assert rows["tokens_out"].min() > 90  # type: ignore[operator]
+    assert rows["tokens_out"].min() > 60  # type: ignore[operator]
     assert set(rows["finish_reason"]) == {"stop"}
     done = run("generate-rationales", teacher__vllm__max_tokens=30, **settings)
     failed = read_quarantine(store)

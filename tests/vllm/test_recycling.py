@@ -32,13 +32,19 @@ def texts(reports: Reports) -> dict[str, str]:
     return {answer["key"]: answer["text"] for answer in answers}
 
 
+def said(reports: Reports) -> list[str]:
+    return [report["line"] for report in reports if report["event"] == "said"]
+
+
 def test_a_recycled_engine_goes_on_where_the_last_one_stopped(start: Any, pictures: list[Path]) -> None:
-    """Twelve answers at six a load: one new load in the middle, none after the last answer."""
-    whole = run(start, pictures, in_process=True, recycle_after=0)
+    """Twelve answers at six a load: one new load in the middle. At twelve: none after the last answer."""
+    whole = run(start, pictures, in_process=True, recycle_after=12)
     recycled = run(start, pictures, in_process=False, recycle_after=6, window=4)
     assert texts(recycled) == texts(whole)
+    (only,) = said(whole)
+    assert "the engine gave 12 answers, was loaded anew 0 times" in only
 
-    lines = [report["line"] for report in recycled if report["event"] == "said"]
+    lines = said(recycled)
     assert len(lines) == 2, lines
     answered = int(lines[0].removeprefix("loading the engine anew: ").split()[0])
     assert 6 <= answered < 12, "what the engine held when it was worn is finished first"
