@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cache.errors import FindingsError, MachineError
+from cache.errors import FindingsError, MachineError, UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths
 from cache.rationales import VOLATILE, read_quarantine, read_rationales
@@ -273,3 +273,34 @@ def test_the_rules_alone_and_a_judging_model_are_different_rows(call: Call) -> N
     changed = call("teacher.judge.by=template", judge=lambda request: verdicts(request, True))
     assert changed.changed == asked
     assert call("teacher.judge.retries=9").asked == 0, "bounds decide no row"
+
+
+def test_the_model_that_writes_may_judge_in_the_same_stream(call: Call) -> None:
+    """Settings of a language model, so it is tried with a canary first."""
+
+    def obedient(request: Request) -> Answer | None:
+        if "seal" in request.schema["properties"]:
+            return Answer(request.key, '{"seal": "wren"}', "stop")
+        return None
+
+    own = ("teacher.engine=server", "teacher.server.model=m", "teacher.judge.by=teacher")
+    summary = call(*own, fault=obedient)
+    canary, *rest = call.asked
+    assert "seal" in canary.schema["properties"]
+    written = [request for request in rest if not request.judged]
+    judged = [request for request in rest if request.judged]
+    assert len(judged) >= summary.asked
+    assert rest.index(judged[0]) < len(rest) - len(judged), "verdicts are asked for while texts are written"
+    assert summary.requests == len(written) + len(judged)
+    rows = call.rows()
+    assert rows.filter("usable").height > 0
+    assert all("+template@" in judge for judge in rows.filter(pl.col("score").is_not_null())["judge"])
+    assert call(*own).asked == 0, "a finished store needs no canary and no verdict"
+    assert call.asked == []
+
+
+def test_an_engine_that_ignores_schemas_is_refused_before_the_work(call: Call) -> None:
+    with pytest.raises(UserError, match="the teacher does not hold its answers to a JSON schema"):
+        call("teacher.engine=server", "teacher.server.model=m")
+    assert len(call.asked) == 1
+    assert read_rationales(call.store).is_empty()
