@@ -179,5 +179,5 @@ def check_faiss(facts: Facts, machine: Machine) -> Finding:
 def check_ray(facts: Facts, needs: Needs) -> Finding:
     if facts["fault"]:
         found = f"cannot be imported ({facts['fault']})"
-        return absent("ray", needs.ray, found, "pip install 'ray>=2.50'; or --set teacher.engine=vllm")
+        return absent("ray", needs.ray, found, "pip install 'mipd-pipe[ray]'; or --set teacher.engine=vllm")
     return Finding("ray", "ok", facts["version"])

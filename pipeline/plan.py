@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,16 +11,15 @@ from cache.rationales import read_rationales
 from pipeline.forecast import disk, hours, memory, requests, tokens
 from pipeline.forecast.experience import Experience, read_experience
 from pipeline.forecast.fit import Shortage, disk_shortage, memory_shortages
-from pipeline.forecast.look import open_generator
 from pipeline.forecast.probe import Probed, probe
 from pipeline.forecast.text import plan_text
 from pipeline.machine import Machine, disk_of, look_at_machine
 from pipeline.model_files import require_model
 from pipeline.needs import needs_of
 from pipeline.result import Result
+from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
 from stages.teacher.plan import GeneratePlan
-from stages.teacher.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class _Teaching:
     work: requests.Work
     written: tokens.Tokens | None
     experience: Experience | None
+    identity: Mapping[str, Any] | None
 
 
 def plan(
@@ -73,7 +73,8 @@ def _teaching(workspace: Workspace, probed: Probed | None, retry_failed: bool) -
     keys = run_dir / "request_keys.parquet"
     try:
         _require_models(workspace)
-        with open_generator(workspace, workspace.store, workspace.console, keys, Shard()) as generator:
+        look = Place(workspace.store, keys, workspace.console)
+        with make_generator(workspace, place=look) as generator:
             left = generator.plan(retry_failed)
             identity = generator.engines.writer.identity()
             experience = read_experience(workspace.store, identity, settings.requests == "together")
@@ -81,11 +82,11 @@ def _teaching(workspace: Workspace, probed: Probed | None, retry_failed: bool) -
                 experience = probed.experience
             work = requests.forecast_work(left.todo, settings, experience)
             written = tokens.per_request(generator, left.todo, settings, experience)
-            return _Teaching(left, "", work, written, experience)
+            return _Teaching(left, "", work, written, experience, identity)
     except (UserError, MachineError) as reason:
         begun = read_rationales(workspace.store, ["image"])["image"].n_unique()
         work = requests.at_most(training, begun, settings)
-        return _Teaching(None, str(reason), work, None, None)
+        return _Teaching(None, str(reason), work, None, None, None)
 
 
 def _require_models(workspace: Workspace) -> None:
@@ -159,10 +160,10 @@ def _counts(left: GeneratePlan | None, at_most: int) -> dict[str, int | None]:
 
 
 def _hours(workspace: Workspace, teaching: _Teaching, probed: Probed | None) -> dict[str, Any] | None:
-    """By the probe, else by this run's own calls where they were all this teacher's."""
+    """By the probe, else by this run's own calls with the same teacher."""
     rate = probed.rate if probed is not None else None
-    if rate is None and teaching.experience is not None and teaching.experience.alone:
-        rate = hours.rate_of_calls(workspace.config.run_dir / "events.jsonl")
+    if rate is None and teaching.identity is not None:
+        rate = hours.rate_of_calls(workspace.config.run_dir / "events.jsonl", teaching.identity)
     if rate is None:
         return None
     return {**asdict(hours.hours(teaching.work.requests, rate)), "rate": asdict(rate)}
@@ -173,6 +174,7 @@ def _probe_data(probed: Probed) -> dict[str, Any]:
     return {
         "pictures": summary.asked,
         "failed": summary.failed,
+        "faults": list(probed.faults),
         "requests": summary.requests,
         "complete": None if experience is None else experience.complete,
     }

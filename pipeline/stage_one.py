@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from cache.order import in_shard
+from cache.paths import StorePaths
 from pipeline.engines import make_engine, make_judge
 from pipeline.workspace import Workspace
 from stages.data.swig import DataSet
+from stages.reporter import Reporter
 from stages.teacher import encoders
 from stages.teacher.contrast import ContrastChooser, nouns_by_role
 from stages.teacher.embed import Embedder, Encoders
@@ -36,6 +39,15 @@ class Ask:
     budget_hours: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a generator writes and what it tells, where that is not the run's own: for a look, or a probe."""
+
+    store: StorePaths
+    keys: Path
+    reporter: Reporter
+
+
 def generate_rationales(workspace: Workspace, ask: Ask | None = None) -> bool:
     """`mipd-pipe generate-rationales`. False = the time allowed was over before everything was asked."""
     ask, config = ask or Ask(), workspace.config
@@ -54,29 +66,35 @@ def generate_rationales(workspace: Workspace, ask: Ask | None = None) -> bool:
 
 
 @contextmanager
-def make_generator(workspace: Workspace, shard: Shard | None = None) -> Iterator[Generator]:
+def make_generator(
+    workspace: Workspace, shard: Shard | None = None, place: Place | None = None
+) -> Iterator[Generator]:
     """The generator that the settings describe; its engines are closed at the end of the block."""
     with ExitStack() as opened:
         writer = opened.enter_context(closing(make_engine(workspace)))
         judge = make_judge(workspace)
         if judge is not None:
             opened.enter_context(closing(judge))
-        yield build_generator(workspace, Engines(writer, judge), shard or Shard())
+        yield build_generator(workspace, Engines(writer, judge), shard or Shard(), place)
 
 
-def build_generator(workspace: Workspace, engines: Engines, shard: Shard) -> Generator:
+def build_generator(
+    workspace: Workspace, engines: Engines, shard: Shard, place: Place | None = None
+) -> Generator:
     """A generator that asks these engines; checks the shard's pictures first."""
     config, data = workspace.config, _training_texts(workspace)
+    keep = place is None  # a look adds no label vectors to the run's store
+    place = place or Place(workspace.store, config.run_dir / "request_keys.parquet", workspace.console)
     images = [sample.image for sample in data.split("train")]
     return Generator(
         data,
         workspace.check_pictures(in_shard(images, shard.number, shard.count)),
         engines,
-        contrast_chooser(workspace, encoders.open_text(config.embed.text)),
+        contrast_chooser(workspace, encoders.open_text(config.embed.text), keep),
         config.teacher,
-        workspace.store,
-        RequestKeys(config.run_dir / "request_keys.parquet"),
-        workspace.console,
+        place.store,
+        RequestKeys(place.keys),
+        place.reporter,
         workspace.producer,
         shard,
     )

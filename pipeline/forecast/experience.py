@@ -35,7 +35,6 @@ class Experience:
     """What one teacher's rows show.
 
     basis        where it comes from, for a person: "measured on 1200 rows"
-    alone        no other teacher wrote into this store, so that its events speak of this one as well
     attempts     per picture
     rows         per picture: one per rationale and attempt
     tokens_in    per request that asks for rationales; None where requests were of the other mode
@@ -45,7 +44,6 @@ class Experience:
     """
 
     basis: str
-    alone: bool
     attempts: Spread
     rows: Spread
     tokens_in: Spread | None
@@ -80,7 +78,6 @@ def read_experience(
     requests = requests.filter((pl.col("len") > 1) == together)
     return Experience(
         basis=f"{verb} on {frame.height} rows of {pictures.height} pictures",
-        alone=frame.height == everybody.height,
         attempts=Spread.of(pictures["attempt"]),
         rows=Spread.of(pictures["rows"]),
         tokens_in=Spread.of(requests["tokens_in"]) if requests.height else None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,15 @@ class Rate:
     basis: str
 
 
-def rate_of_calls(events: Path) -> Rate | None:
+def rate_of_calls(events: Path, teacher: Mapping[str, Any]) -> Rate | None:
     """Of the calls of `generate-rationales` that ended, from the slowest to the fastest; None without one.
 
     A call's time runs from its first request to its last answer. Of workers that shared one file of events
-    each is a call, so this is the rate of one worker.
+    each is a call, so this is the rate of one worker. Calls with another teacher do not count.
     """
-    counts, seconds = [], []
-    started: datetime | None = None
-    for event in _read(events):
-        if event["event"] == "asking-started":
-            started = datetime.fromisoformat(event["at"])
-        elif event["event"] == "rationales-finished" and started is not None and event["requests"]:
-            counts.append(event["requests"])
-            seconds.append((datetime.fromisoformat(event["at"]) - started).total_seconds())
+    wanted = {"event": "rationales-finished", "teacher": teacher["teacher"], "revision": teacher["revision"]}
+    same = [event for event in _read(events) if wanted.items() <= event.items() and event["requests"]]
+    counts, seconds = [event["requests"] for event in same], [event["seconds"] for event in same]
     rates = [count / taken for count, taken in zip(counts, seconds, strict=True) if taken > 0]
     if not rates:
         return None

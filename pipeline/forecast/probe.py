@@ -6,16 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cache.order import shard_of
 from cache.paths import StorePaths
+from cache.rationales import read_quarantine
 from pipeline.console import Console
 from pipeline.forecast.experience import Experience, read_experience
 from pipeline.forecast.hours import Rate, rate_of_probe
-from pipeline.forecast.look import open_generator
+from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
 from stages.reporter import Advance
 from stages.teacher.dialogue import STAGE
@@ -27,11 +28,12 @@ _SHARDS_TRIED = 64
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What the probe brought: rows as in a store, requests and their time, and whether it was any good."""
+    """What the probe brought: rows as in a store, requests and their time, and why pictures failed."""
 
     experience: Experience | None
     rate: Rate | None
     summary: GenerateSummary
+    faults: tuple[str, ...]
 
 
 class Stopwatch(Console):
@@ -60,16 +62,14 @@ def probe(workspace: Workspace, pictures: int) -> Probed:
     with TemporaryDirectory(prefix="mipd-probe-") as folder:
         paths, watch = StorePaths(Path(folder) / "store"), Stopwatch()
         shard = probe_shard([sample.image for sample in workspace.data.split("train")], pictures)
-        with open_generator(
-            workspace, paths, watch, Path(folder) / "request_keys.parquet", shard
-        ) as generator:
+        aside = Place(paths, Path(folder) / "request_keys.parquet", watch)
+        with make_generator(workspace, shard, aside) as generator:
             summary = generator.run(max_failure_rate=1.0)
             identity = generator.engines.writer.identity()
         together = settings.requests == "together"
         experience = read_experience(paths, identity, together, least=1, verb="probed")
-    if experience is not None:
-        experience = replace(experience, alone=False)  # of the probe's own store, not of the run's
-    return Probed(experience, rate_of_probe(summary.requests, watch.seconds, settings), summary)
+        faults = tuple(sorted(set(read_quarantine(paths)["reason"])))
+    return Probed(experience, rate_of_probe(summary.requests, watch.seconds, settings), summary, faults)
 
 
 def probe_shard(images: list[str], pictures: int) -> Shard:

@@ -82,7 +82,15 @@ def _probed(probe: Data) -> str:
     )
     return (
         f"probe: {probe['pictures']} pictures, {probe['requests']} requests, {probe['failed']} failed"
-        f"{complete}; nothing of it is in the store"
+        f"{_faults(probe)}{complete}; nothing of it is in the store"
+    )
+
+
+def _faults(probe: Data) -> str:
+    """The first reason why a picture failed, which holds for the whole run as well."""
+    more = len(probe["faults"]) - 1
+    return (
+        f" ({probe['faults'][0]}{f', and {more} other reasons' if more else ''})" if probe["faults"] else ""
     )
 
 

@@ -45,8 +45,9 @@ _SECONDS_BETWEEN_SAVES = 60.0  # of the request keys; what a kill loses is worke
 class GenerateSummary:
     """What one call did. Pictures, except where the name says otherwise.
 
-    empty  pictures that have rationales, but no accepted one, those of earlier calls included
-    left   not asked, because the time allowed was over
+    empty    pictures that have rationales, but no accepted one, those of earlier calls included
+    left     not asked, because the time allowed was over
+    seconds  from the first request to the last answer
     """
 
     asked: int
@@ -59,6 +60,7 @@ class GenerateSummary:
     rationales_accepted: int
     rationales_rejected: int
     requests: int
+    seconds: float
     tokens_in: int
     tokens_out: int
 
@@ -152,15 +154,17 @@ class Generator:
             append_quarantine(self.paths, failures, self._producer, self.shard.tag)
             with self._buffer() as buffer:
                 talk = Talk(self.engines, self.settings, self.begin, buffer)
-                if plan.todo:
-                    self._hold(talk, plan, deadline)
-        summary = _summarise(plan, talk, buffer)
-        self.reporter.event("rationales-finished", **asdict(summary), shard=self.shard.tag)
+                seconds = self._hold(talk, plan, deadline) if plan.todo else 0.0
+        summary = _summarise(plan, talk, buffer, seconds)
+        names = {name: self._terms.identity[name] for name in ("teacher", "revision")}
+        self.reporter.event("rationales-finished", **asdict(summary), **names, shard=self.shard.tag)
         _check_failures(summary, plan.total, max_failure_rate)
         return summary
 
-    def _hold(self, talk: Talk, plan: GeneratePlan, deadline: float | None) -> None:
+    def _hold(self, talk: Talk, plan: GeneratePlan, deadline: float | None) -> float:
+        """Asks for everything in the plan; returns the seconds it took with the engines loaded."""
         self._check_engines(plan)
+        start = self._clock()
         self.reporter.event("asking-started", pictures=len(plan.todo), kept=plan.kept)
         fresh, done = self._until(deadline, plan.todo), plan.finished
         try:
@@ -168,6 +172,7 @@ class Generator:
                 talk.hold(fresh, advance)
         finally:
             self._maker.known.save()
+        return self._clock() - start
 
     def _buffer(self) -> PartBuffer:
         settings = self.settings
@@ -223,7 +228,7 @@ class Generator:
         )
 
 
-def _summarise(plan: GeneratePlan, talk: Talk, buffer: PartBuffer) -> GenerateSummary:
+def _summarise(plan: GeneratePlan, talk: Talk, buffer: PartBuffer, seconds: float) -> GenerateSummary:
     return GenerateSummary(
         asked=talk.begun,
         kept=plan.kept,
@@ -235,6 +240,7 @@ def _summarise(plan: GeneratePlan, talk: Talk, buffer: PartBuffer) -> GenerateSu
         rationales_accepted=buffer.accepted,
         rationales_rejected=buffer.rejected,
         requests=talk.requests,
+        seconds=round(seconds, 3),
         tokens_in=talk.tokens_in,
         tokens_out=talk.tokens_out,
     )

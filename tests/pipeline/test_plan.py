@@ -348,7 +348,6 @@ def test_experience_is_of_whole_pictures_and_first_requests(tmp_path: Path) -> N
     assert 116 < found.tokens_in.high < 118
     assert found.tokens_out == Spread(50, 50, 50)
     assert found.complete == 1.0
-    assert found.alone
 
 
 def test_few_rows_and_other_teachers_are_no_experience(tmp_path: Path) -> None:
@@ -358,7 +357,6 @@ def test_few_rows_and_other_teachers_are_no_experience(tmp_path: Path) -> None:
     mixed = store_of(tmp_path / "mixed", [picture(i) for i in range(20)] + [picture(99, revision="2")])
     found = read_experience(mixed, TEACHER, together=True)
     assert found is not None
-    assert not found.alone
     assert found.basis == "measured on 80 rows of 20 pictures"
     assert read_experience(mixed, {**TEACHER, "revision": "2"}, together=True) is None
 
@@ -459,6 +457,23 @@ def test_a_probe_of_an_engine_that_ignores_schemas_ends_as_the_run_would(
     assert "does not hold its answers to a JSON schema" in shell.err
 
 
+def test_a_probe_in_which_every_picture_fails_says_why(
+    small_config: Callable[..., Config], tmp_path: Path, shell: Shell
+) -> None:
+    def cut(call: Call) -> None:
+        obey(call) if schema_of(call) == ["seal"] else call.answer("{", "length")
+
+    with ScriptedServer(cut) as server:
+        (tmp_path / "c.yaml").write_text(dump_config(served(small_config, tmp_path, server)))
+        assert shell.run("plan", "-c", tmp_path / "c.yaml", "--probe", "5", "--json") == 0, shell.err
+        data = json.loads(shell.out)
+        assert shell.run("plan", "-c", tmp_path / "c.yaml", "--probe", "5") == 0
+    assert data["probe"]["failed"] == data["probe"]["pictures"] > 0
+    assert data["tokens"]["per_request"]["basis"].startswith("assumed: ")
+    assert "token limit" in data["probe"]["faults"][0]
+    assert f"failed ({data['probe']['faults'][0]})" in shell.out
+
+
 def test_a_store_with_experience_is_believed_before_the_probe(
     done: tuple[Config, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -485,29 +500,28 @@ def test_a_probes_shard_holds_about_as_many_as_wanted() -> None:
 # --- hours -----------------------------------------------------------------------------------------
 
 
-def event(name: str, second: float, **fields: Any) -> str:
-    at = f"2026-01-01T00:{int(second) // 60:02d}:{second % 60:06.3f}+00:00"
-    return json.dumps({"at": at, "event": name, **fields})
+def finished(requests: int, seconds: float, **fields: Any) -> str:
+    event = {"at": "2026-01-01T00:00:00+00:00", "event": "rationales-finished", **TEACHER}
+    return json.dumps({**event, "requests": requests, "seconds": seconds, **fields})
 
 
-def test_the_rate_of_calls_is_from_the_first_request_to_the_last_answer(tmp_path: Path) -> None:
+def test_the_rate_of_calls_is_that_of_the_same_teacher(tmp_path: Path) -> None:
     lines = [
-        event("stage-started", 0, stage="generate-rationales"),
-        event("asking-started", 10, pictures=9),
-        event("asking-started", 100, pictures=9),  # the call before was killed
-        event("rationales-finished", 110, requests=100),
-        event("asking-started", 200, pictures=9),
-        event("rationales-finished", 300, requests=500),
-        event("rationales-finished", 301, requests=0),
+        json.dumps({"at": "2026-01-01T00:00:00+00:00", "event": "asking-started", "pictures": 9}),
+        finished(100, 10),
+        finished(500, 100),
+        finished(0, 0),
+        finished(900, 1, revision="2"),
+        finished(900, 1, teacher="n"),
         '{"at": "2026-01-01T00:00:0',
         "[]",
     ]
     (tmp_path / "events.jsonl").write_text("\n".join(lines))
-    rate = rate_of_calls(tmp_path / "events.jsonl")
+    rate = rate_of_calls(tmp_path / "events.jsonl", TEACHER)
     assert rate is not None
     assert rate.requests == Spread(5, 600 / 110, 10)
     assert rate.basis == "measured on 2 calls, 600 requests by one worker"
-    assert rate_of_calls(tmp_path / "none.jsonl") is None
+    assert rate_of_calls(tmp_path / "none.jsonl", TEACHER) is None
 
 
 def test_hours_come_from_earlier_calls_of_the_same_teacher(
@@ -520,7 +534,8 @@ def test_hours_come_from_earlier_calls_of_the_same_teacher(
     assert data["hours"]["rate"]["basis"].startswith("measured on 1 call, ")
     rate, requests = data["hours"]["rate"]["requests"], data["requests"]["writing"]
     assert data["hours"]["likely"] == pytest.approx(requests["likely"] / rate["likely"] / 3600)
-    append_rationales(StorePaths(run / "store"), picture(0, teacher="another"), {})
+    events = run / "events.jsonl"
+    events.write_text(events.read_text().replace('"teacher": "template"', '"teacher": "another"'))
     assert forecast(config.model_copy(update={"teacher": teacher, "run_dir": run}))["hours"] is None
 
 

@@ -22,7 +22,7 @@ from tests.vllm.conftest import ENVIRONMENT, PATIENCE, ROOT, SETTINGS
 pytestmark = pytest.mark.vllm
 
 KNOWN = "Idefics3ForConditionalGeneration"
-MAX_TOKENS = 300
+MAX_TOKENS = 600
 
 
 def test_a_real_vllm_tells_what_it_can_load() -> None:
