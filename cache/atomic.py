@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,10 +24,10 @@ def replacing(target: Path) -> Iterator[Path]:
     On an exception the temporary file is removed and `target` stays as it was. A full or read-only
     disk is raised as MachineError.
     """
-    temporary = target.with_name(f"{target.name}{TEMPORARY}{os.getpid()}")
+    # Random, for processes in containers, which may share a disk, often have the same number.
+    temporary = target.with_name(f"{target.name}{TEMPORARY}{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a killed process with our number, as containers give them
         yield temporary
         sync_file(temporary)
         temporary.replace(target)
@@ -60,21 +61,22 @@ def sync_folder(folder: Path) -> None:
 
 def disk_fault(reason: OSError, target: Path) -> Exception:
     """A clear error for the faults a disk has; any other OSError is returned as it is."""
+    said = os.strerror(reason.errno or 0)  # pyarrow puts a sentence of its own into `strerror`
     if reason.errno in _FULL:
         there = next(path for path in (target, *target.parents) if path.exists())
         return MachineError(
-            f"no space left to write {target} ({reason.strerror}; the disk has "
+            f"no space left to write {target} ({said}; the disk has "
             f"{shutil.disk_usage(there).free / 2**20:.0f} MiB free); what was finished is kept: "
             "make room, then run the same command again"
         )
     if reason.errno in _READ_ONLY:
         return MachineError(
-            f"{target.parent} cannot be written ({reason.strerror}); "
+            f"{target.parent} cannot be written ({said}); "
             "make it writable or choose another run_dir, then run the same command again"
         )
     if reason.errno == errno.EIO:
         return MachineError(
-            f"the disk failed while writing {target} ({reason.strerror}); what was finished is kept: "
+            f"the disk failed while writing {target} ({said}); what was finished is kept: "
             "check the disk, then run the same command again"
         )
     return reason

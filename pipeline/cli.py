@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.workspace import Workspace
 
 INTERRUPTED = 130
+TERMINATED = 128 + signal.SIGTERM
 _DEBUG = "MIPD_DEBUG"
 
 app = typer.Typer(
@@ -306,7 +307,7 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(error, MachineError.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code in (INTERRUPTED, TERMINATED):
             typer.echo("stopped; everything finished is kept: run the same command to go on", err=True)
         raise
     raise AssertionError("the app ends by SystemExit")

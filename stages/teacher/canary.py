@@ -29,10 +29,15 @@ _PROMPT = Prompt(
 _SHOWN = 80
 
 
-def check_schema_is_obeyed(engine: Engine, examples: Sequence[Request], role: str) -> None:
+def check_schema_is_obeyed(
+    engine: Engine, examples: Sequence[Request], role: str, must_answer: bool = True
+) -> None:
     """Asks about the first of the example pictures that the engine takes.
 
-    Raises UserError where the answer does not obey the schema, MachineError where no picture was answered.
+    must_answer  False where the engine has failed at these pictures before
+
+    Raises UserError where the answer does not obey the schema, MachineError where no picture was answered
+    and one must be.
     """
     fault = ""
     for number, example in enumerate(examples):
@@ -44,6 +49,8 @@ def check_schema_is_obeyed(engine: Engine, examples: Sequence[Request], role: st
             _check(answer, role)
             return
         fault = answer.error
+    if not must_answer:
+        return
     raise MachineError(
         f"the {role} answered none of {len(examples)} trial requests ({printable(fault)}), so the real ones "
         "were not begun; mend what it says, then run the same command again"

@@ -38,7 +38,9 @@ class CaptionsEngine:
             if captions is None:
                 yield Answer(request.key, "", "error", error=_ABSENT[self._source])
                 continue
-            texts = {kind.field: text for kind, text in zip(KINDS, captions, strict=True)}
+            asked = request.schema["properties"]
+            fields = ((kind.field, text) for kind, text in zip(KINDS, captions, strict=True))
+            texts = {name: text for name, text in fields if name in asked}
             yield Answer(request.key, json.dumps(texts, ensure_ascii=False), "stop")
 
     def close(self) -> None:

@@ -74,6 +74,8 @@ class Dialogue:
         prior = prior or Prior()
         self._terms, self._sample, self.request_key = terms, sample, request_key
         self._attempt, self._kinds, self._reasons = prior.attempt, prior.kinds, dict(prior.reasons)
+        self.is_first = prior.attempt == 0  # no earlier call asked about the picture
+        self.was_useful = len(prior.kinds) < len(KINDS)  # earlier calls left an accepted rationale
         self._open: dict[str, tuple[Request, Sequence[Kind], int]] = {}  # key -> request, its kinds, ask
         self._passed: dict[Kind, _Text] = {}
         self._rejected: dict[Kind, str] = {}

@@ -38,6 +38,7 @@ from stages.teacher.shard import Shard
 from stages.teacher.talk import Talk
 from stages.teacher.task import AT_ONCE, TaskMaker
 
+_TRIALS = 3  # pictures to try an engine with, until it answers about one
 _SECONDS_BETWEEN_SAVES = 60.0  # of the request keys; what a kill loses is worked out again
 
 
@@ -158,6 +159,11 @@ class Generator:
         summary = _summarise(plan, talk, buffer, seconds)
         names = {name: self._terms.identity[name] for name in ("teacher", "revision")}
         self.reporter.event("rationales-finished", **asdict(summary), **names, shard=self.shard.tag)
+        if not self._images():  # a shard alone may well have none
+            raise UserError(
+                "the data set has no training picture, so there is nothing to write rationales for; "
+                "see every problem with `mipd-pipe check-data`"
+            )
         _check_failures(summary, plan.total, max_failure_rate)
         return summary
 
@@ -191,13 +197,18 @@ class Generator:
             cell[0] = replace(cell[0], data_fingerprint=self.data.fingerprint, held_out_verbs=held_out)
 
     def _check_engines(self, plan: GeneratePlan) -> None:
-        """Asks each language model a question whose answer shows whether it obeys schemas."""
-        examples = (self._maker.requests(sample) for sample, _ in plan.todo)
-        requests = [next(iter(by_kind.values())) for by_kind, _ in zip(examples, range(3), strict=False)]
+        """Asks each language model a question whose answer shows whether it obeys schemas.
+
+        About pictures that never failed, where there are any: one that is too large for the engine says
+        nothing of the others, and where all are such, each is to fail for itself.
+        """
+        fresh = [sample for sample, prior in plan.todo if prior.attempt == 0]
+        examples = (fresh or [sample for sample, _ in plan.todo])[:_TRIALS]
+        requests = [next(iter(self._maker.requests(sample).values())) for sample in examples]
         if self.settings.asks_model:
-            check_schema_is_obeyed(self.engines.writer, requests, "teacher")
+            check_schema_is_obeyed(self.engines.writer, requests, "teacher", must_answer=bool(fresh))
         if self.engines.judge is not None and self.settings.judge.asks_model:
-            check_schema_is_obeyed(self.engines.judge, requests, "judge")
+            check_schema_is_obeyed(self.engines.judge, requests, "judge", must_answer=bool(fresh))
 
     def _until(
         self, deadline: float | None, todo: Sequence[tuple[Sample, Prior]]
@@ -253,11 +264,6 @@ def _rules_identity(settings: JudgeSettings, held_out: frozenset[str]) -> dict[s
 
 
 def _check_failures(summary: GenerateSummary, total: int, bound: float) -> None:
-    if total == 0:
-        raise UserError(
-            "the data set has no training picture, so there is nothing to write rationales for; "
-            "see every problem with `mipd-pipe check-data`"
-        )
     useless = summary.failed + summary.empty
     if useless > bound * total:
         empty = f" and {summary.empty} have no accepted rationale" if summary.empty else ""

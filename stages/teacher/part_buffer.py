@@ -9,6 +9,7 @@ from typing import Any
 
 from cache.paths import StorePaths
 from cache.rationales import SCHEMA, QuarantineRow, RationaleRow, append_quarantine, append_rationales
+from stages.held_signals import signals_held
 
 _fields = attrgetter(*SCHEMA.names)  # dataclasses.asdict copies every leaf and takes five times as long
 
@@ -46,13 +47,19 @@ class PartBuffer:
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def finish(self, rows: list[RationaleRow], failure: QuarantineRow | None = None) -> None:
-        """Takes all rows of one picture, and why it or one of its rationales was given up."""
+    def finish(
+        self, rows: list[RationaleRow], failure: QuarantineRow | None = None, useful: bool = False
+    ) -> None:
+        """Takes all rows of one picture, and why it or one of its rationales was given up.
+
+        useful  a rationale of it was accepted in an earlier call, so it is neither `failed` nor `empty`
+        """
         accepted = sum(row.status == "accepted" for row in rows)
         self.accepted += accepted
         self.rejected += len(rows) - accepted
-        self.failed += not rows
-        self.empty += bool(rows) and not accepted
+        if not accepted and not useful:
+            self.failed += not rows
+            self.empty += bool(rows)
         self._rows += rows
         self._failures += [failure] if failure else []
         self.pictures += 1
@@ -61,9 +68,13 @@ class PartBuffer:
             self.flush()
 
     def flush(self) -> None:
+        with signals_held():  # a stop after a part is listed would have `__exit__` write its rows again
+            self._write()
+
+    def _write(self) -> None:
         rows = [dict(zip(SCHEMA.names, _fields(row), strict=True)) for row in self._rows]
         append_rationales(self._paths, rows, self._producer, self._tag)
-        self._rows = []  # at once: a stop between the two parts comes back here through `__exit__`
+        self._rows = []  # at once: a fault between the two parts comes back here through `__exit__`
         append_quarantine(self._paths, self._failures, self._producer, self._tag)
         self._failures, self._unwritten = [], 0
         self._last = self._clock()

@@ -112,8 +112,10 @@ def make_plan(
         image, key = sample.image, key_of.get(sample.image, "")
         if image in bad_images:
             continue
-        version, gave_up = versions.get((image, key)), (image, key) in failed and not retry_failed
-        if version is not None and _is_finished(version, max_attempts, gave_up):
+        version, tried = versions.get((image, key)), failed.get((image, key), 0)
+        lost = tried > 0 and (version is None or tried >= version.asked)  # no later attempt was judged
+        gave_up = lost and not retry_failed
+        if version is not None and _is_finished(version, max_attempts, lost, retry_failed):
             if newest[image] != key:
                 plan.revive[image] = key
             else:
@@ -128,12 +130,15 @@ def make_plan(
     return plan
 
 
-def _is_finished(version: _Version, max_attempts: int, gave_up: bool) -> bool:
-    """Has all kinds, was asked as often as is allowed now, or lost a rationale for good.
+def _is_finished(version: _Version, max_attempts: int, lost: bool, retry_failed: bool) -> bool:
+    """Has all kinds, lost one for good, or was asked as often as is allowed now.
 
-    So a bound that was raised asks for what is still rejected, of the newest version or of an earlier one.
+    So a bound that was raised asks for what is still rejected, of the newest version or of an earlier one;
+    and what was lost at the last attempt allowed can be asked for again all the same.
     """
-    return version.accepted == len(KINDS) or version.asked >= max_attempts or gave_up
+    if version.accepted == len(KINDS):
+        return True
+    return not retry_failed if lost else version.asked >= max_attempts
 
 
 def _versions(rows: pl.DataFrame) -> dict[tuple[str, str], _Version]:

@@ -33,8 +33,9 @@ class TeacherSettings(Settings):
     """Hard limit on one rationale's characters in the answer's schema; a longer text is cut off there."""
     pictures_per_part: int = Field(default=500, ge=1)
     """Finished pictures are written as one file of the store when this many are there."""
-    seconds_per_part: float = Field(default=60, gt=0)
-    """A file is also written this many seconds after the last one; bounds what a crash loses."""
+    seconds_per_part: float = Field(default=300, gt=0)
+    """A file is also written this many seconds after the last one: bounds what a crash loses, and how many
+    files a slow teacher makes."""
     give_up_after: int = Field(default=100, ge=0)
     """Ends when the first this many pictures gave not one accepted rationale, before more is spent on a
     teacher that does not do its work; 0 never does."""

@@ -32,6 +32,7 @@ class Talk:
         self.begun = self.requests = self.tokens_in = self.tokens_out = 0
         self._fresh: Iterator[tuple[Sample, Prior]] = iter(())
         self._all_begun = False
+        self._first_finished = 0  # pictures that no earlier call asked about
         self._to_write: deque[Request] = deque()
         self._to_judge: deque[Request] = deque()
         self._open: dict[str, Dialogue] = {}  # by the key of each request that has no answer yet
@@ -55,7 +56,8 @@ class Talk:
             dialogue = self._open.pop(answer.key)
             self._queue(dialogue, dialogue.take(answer))
             if dialogue.finished:
-                self._buffer.finish(dialogue.rows, dialogue.failure)
+                self._buffer.finish(dialogue.rows, dialogue.failure, dialogue.was_useful)
+                self._first_finished += dialogue.is_first
                 self._check_worth()
                 advance(1)
 
@@ -89,9 +91,12 @@ class Talk:
             (self._to_judge if request.judged else self._to_write).append(request)
 
     def _check_worth(self) -> None:
-        """Raises FindingsError where the first pictures show that the teacher does not do its work."""
-        bound, buffer = self._settings.give_up_after, self._buffer
-        if bound and buffer.pictures == bound and not buffer.accepted:
+        """Raises FindingsError where the first pictures show that the teacher does not do its work.
+
+        Those that an earlier call asked about are the hard ones, and show nothing.
+        """
+        bound = self._settings.give_up_after
+        if bound and self._first_finished == bound and not self._buffer.accepted:
             raise FindingsError(
                 f"the first {bound} pictures gave not one accepted rationale (teacher.give_up_after), so the "
                 "rest was not begun; what was written is kept. See why with `mipd-pipe inspect summary` and "

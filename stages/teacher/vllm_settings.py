@@ -15,6 +15,7 @@ FIXED = {
     "mm_processor_cache_gb": "a refused request would spoil that cache for its picture",
     "structured_outputs_config": "answers must obey a JSON schema",
     "runner": "the model writes text",
+    "hf_token": "it comes from the environment variable HF_TOKEN, because settings are written to disk",
     "tokenizer_revision": "it follows `revision`",
     "mm_processor_kwargs": "it is the setting `processor`",
     "use_tqdm_on_load": "progress is shown by this program",

@@ -54,3 +54,10 @@ def test_an_engine_that_answers_nothing_is_a_fault_of_the_machine() -> None:
     mute = FaultyEngine(VOCABULARY, lambda request: Answer(request.key, "", "error", error="no memory"))
     with pytest.raises(MachineError, match=r"the teacher answered none of 3 trial requests \(no memory\)"):
         check_schema_is_obeyed(mute, EXAMPLES, "teacher")
+
+
+def test_a_picture_that_failed_before_need_not_be_answered() -> None:
+    mute = FaultyEngine(VOCABULARY, lambda request: Answer(request.key, "", "error", error="too large"))
+    check_schema_is_obeyed(mute, EXAMPLES, "teacher", must_answer=False)
+    with pytest.raises(UserError):
+        check_schema_is_obeyed(engine(lambda _: "A man jumps."), EXAMPLES, "teacher", must_answer=False)

@@ -56,3 +56,14 @@ def test_captions_are_imported_once_and_judged(
     assert "the annotation has no captions to import" in failed["reason"]
     generate_rationales(Workspace(config))
     assert read_rationales(StorePaths(config.store)).equals(rows), "a second call has nothing to import"
+
+
+def test_captions_asked_for_one_by_one_are_the_same(
+    tmp_path: Path, drawn_data: Path, small_config: Callable[..., Config]
+) -> None:
+    captioned(drawn_data, tmp_path / "data")
+    given = (f"data.root={tmp_path / 'data'}", "teacher.engine=captions", "max_failure_rate=0.5")
+    config = small_config(tmp_path / "run", *given, "teacher.requests=separate")
+    generate_rationales(Workspace(config))
+    usable = read_rationales(StorePaths(config.store)).filter("usable")
+    assert usable["text"].sort().to_list() == sorted(filter(None, CAPTIONS.values()))

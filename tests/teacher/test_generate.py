@@ -13,6 +13,7 @@ import pytest
 
 from cache.errors import FindingsError, MachineError, UserError
 from cache.kinds import KINDS
+from cache.order import shard_of
 from cache.paths import StorePaths
 from cache.rationales import VOLATILE, read_quarantine, read_rationales
 from cache.verify import verify
@@ -152,6 +153,37 @@ def test_a_raised_bound_asks_only_for_what_is_still_rejected(call: Call) -> None
     assert rows.filter("usable").height == 4 * rows["image"].n_unique()
 
 
+def test_what_is_rejected_again_hides_nothing_that_was_accepted(call: Call) -> None:
+    """Neither from the rate of failures, nor from what shows whether the teacher does its work."""
+
+    def short(request: Request) -> Answer:
+        texts = json.loads(next(template.answer([request])).text)
+        texts |= {name: "Too short." for name in texts if "gaze" in name}
+        return Answer(request.key, json.dumps(texts), "stop")
+
+    template = call.template()
+    call("teacher.judge.max_attempts=1", fault=short)
+    again = call("teacher.judge.max_attempts=2", "teacher.give_up_after=5", fault=short, rate=0.0)
+    assert again.asked > 5
+    assert (again.rationales_accepted, again.empty, again.failed) == (0, 0, 0)
+
+
+def test_what_was_lost_at_the_last_attempt_is_asked_again_when_that_is_wanted(call: Call) -> None:
+    def one(request: Request) -> Answer | None:
+        if request.schema["properties"].keys() == {"positive_gaze"}:
+            return Answer(request.key, "", "error", error="no memory")
+        return None
+
+    separate = ("teacher.requests=separate", "teacher.judge.max_attempts=1")
+    first = call(*separate, fault=one)
+    assert read_quarantine(call.store).height == first.asked
+    assert call(*separate).asked == 0
+    assert call(*separate, retry_failed=True).asked == first.asked
+    assert {tuple(request.schema["properties"]) for request in call.asked} == {("positive_gaze",)}
+    assert call.rows().filter("usable").height == 4 * first.asked
+    assert call(*separate, retry_failed=True).asked == 0
+
+
 def test_pictures_without_an_accepted_rationale_count_as_failures(call: Call) -> None:
     bad = json.dumps({kind.field: "Too short." for kind in KINDS})
     with pytest.raises(FindingsError) as caught:
@@ -187,6 +219,13 @@ def test_the_shards_of_a_job_array_make_one_store(call: Call, undisturbed: Call)
     assert sum(summary.asked for summary in summaries) == undisturbed.rows()["image"].n_unique()
     assert verify(call.store) == []
     assert call().asked == 0
+
+
+def test_a_shard_without_any_picture_has_nothing_to_do(call: Call, undisturbed: Call) -> None:
+    shards = 4 * undisturbed.rows()["image"].n_unique()
+    owners = {shard_of(image, shards) for image in undisturbed.rows()["image"]}
+    empty = next(number for number in range(shards) if number not in owners)
+    assert call(shard=Shard(empty, shards), rate=0.0).asked == 0
 
 
 def test_an_engine_that_dies_loses_nothing_that_is_finished(call: Call, undisturbed: Call) -> None:
@@ -304,3 +343,24 @@ def test_an_engine_that_ignores_schemas_is_refused_before_the_work(call: Call) -
         call("teacher.engine=server", "teacher.server.model=m")
     assert len(call.asked) == 1
     assert read_rationales(call.store).is_empty()
+
+
+def test_pictures_that_failed_before_are_no_trial_of_an_engine(call: Call) -> None:
+    """Were they, three hopeless ones would keep all the others from being asked."""
+    hopeless = set[str]()
+
+    def fault(request: Request) -> Answer | None:
+        if len(hopeless) < 3 and "seal" not in request.schema["properties"]:
+            hopeless.add(request.sample.image)
+        if request.sample.image in hopeless:
+            return Answer(request.key, "", "error", error="too large")
+        if "seal" in request.schema["properties"]:
+            return Answer(request.key, '{"seal": "wren"}', "stop")
+        return None
+
+    model = ("teacher.engine=server", "teacher.server.model=m")
+    first = call(*model, fault=fault)
+    assert first.failed == len(hopeless) == 3
+    again = call(*model, fault=fault, retry_failed=True)
+    assert (again.asked, again.failed) == (3, 3)
+    assert set(read_quarantine(call.store)["attempts"]) == {2}

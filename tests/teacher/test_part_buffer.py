@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import pytest
 
 from cache.paths import StorePaths
-from cache.rationales import QuarantineRow, RationaleRow, append_quarantine, read_quarantine, read_rationales
+from cache.rationales import (
+    QuarantineRow,
+    RationaleRow,
+    append_quarantine,
+    append_rationales,
+    read_quarantine,
+    read_rationales,
+)
 from stages.teacher import part_buffer
 from stages.teacher.part_buffer import PartBuffer
 from tests.cache import small_store
@@ -54,3 +62,20 @@ def test_a_stop_between_the_two_parts_writes_neither_twice(
         buffer.finish([row("a.jpg")])
     assert read_rationales(paths)["image"].to_list() == ["a.jpg"]
     assert read_quarantine(paths)["image"].to_list() == ["c.jpg"]
+
+
+def test_a_signal_after_a_part_is_listed_writes_its_rows_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, stops = StorePaths(tmp_path), iter([signal.SIGINT])
+
+    def stopped(paths: StorePaths, rows: Sequence[Any], producer: dict[str, Any], tag: str) -> None:
+        append_rationales(paths, rows, producer, tag)
+        if stop := next(stops, None):
+            signal.raise_signal(stop)
+
+    monkeypatch.setattr(part_buffer, "append_rationales", stopped)
+    buffer = PartBuffer(paths, {}, pictures=1, seconds=60)
+    with pytest.raises(KeyboardInterrupt), buffer:
+        buffer.finish([row("a.jpg")])
+    assert read_rationales(paths)["image"].to_list() == ["a.jpg"]

@@ -18,6 +18,7 @@ def test_extra_arguments_are_handed_on_as_they_are() -> None:
         ({"max_model_len": 8}, "max_model_len has a setting of its own beside `extra`; write it there"),
         ({"load_format": "pt"}, "load_format is fixed: weights are read from safetensors alone"),
         ({"structured_outputs_config": {}}, "is fixed: answers must obey a JSON schema; leave it out"),
+        ({"hf_token": "x"}, "hf_token is fixed: it comes from the environment variable HF_TOKEN"),
     ],
 )
 def test_what_is_set_elsewhere_is_refused_as_an_extra(extra: dict[str, Any], message: str) -> None:
