@@ -31,14 +31,14 @@ REPEATS = 3  # medians of this many pairs
 # A random model's answers are rejected, every one, so each picture is asked about once.
 _TINY: Mapping[str, object] = {
     "teacher.engine": "vllm",
-    "teacher.max_chars": 120,  # about 20 words: a short rationale
+    "teacher.max_chars": 240,  # about 40 words, which is what the prompt asks for
     "teacher.judge.max_attempts": 1,
     "teacher.give_up_after": 0,
     "max_failure_rate": 1.0,
     "teacher.vllm.dtype": "float32",
     "teacher.vllm.max_model_len": 2048,
     "teacher.vllm.max_num_seqs": 64,
-    "teacher.vllm.max_tokens": 1000,
+    "teacher.vllm.max_tokens": 1200,
     "teacher.vllm.enforce_eager": True,
     "teacher.vllm.gpu_memory_utilization": 0.15,
 }

@@ -16,9 +16,7 @@ from stages.data.scenes import ANNOTATIONS, PICTURES
 from stages.teacher.vllm_load import installed_vllm
 
 
-@pytest.mark.skipif(
-    installed_vllm() is not None, reason="with vllm it takes minutes"
-)
+@pytest.mark.skipif(installed_vllm() is not None, reason="with vllm it takes minutes")
 def test_memory_and_resume_are_measured_without_vllm() -> None:
     result = bench_teacher(pictures=4, few=3, many=6, console=Console())
     assert result.data["stage_vs_engine"] is None
