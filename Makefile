@@ -6,12 +6,13 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -qq --const
 
 .PHONY: help demo ablation test format clean
 help:
-	@echo "make demo       set up, then the whole pipeline on drawn scenes, into runs/demo"
-	@echo "make ablation   then the student with and without distillation, three seeds each"
-	@echo "make test       set up, then ruff, mypy and the tests"
-	@echo "make test-vllm  set up a second environment, then the tests that drive a real vLLM engine"
-	@echo "make format     let ruff format the code and mend what it can"
-	@echo "make clean      remove both environments and all caches; runs/ stays"
+	@echo "make demo          set up, then the whole pipeline on drawn scenes, into runs/demo"
+	@echo "make ablation      then the student with and without distillation, three seeds each"
+	@echo "make test          set up, then ruff, mypy and the tests"
+	@echo "make test-browser  set up, then the tests that look at the report in an installed chromium"
+	@echo "make test-vllm     set up a second environment, then the tests that drive a real vLLM engine"
+	@echo "make format        let ruff format the code and mend what it can"
+	@echo "make clean         remove both environments and all caches; runs/ stays"
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/mipd-pipe run --config configs/demo.yaml
@@ -46,6 +47,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,dev,ray]"
+	touch $@
+
+# --- browser ---------------------------------------------------------------------------------------
+# The tests that open the report in a real browser: Debian's chromium, or any found under a usual name. The
+# package only drives it and downloads none; without a browser the tests are skipped and say so.
+
+.PHONY: test-browser
+test-browser: $(VENV)/.browser
+	$(VENV)/bin/python -m pytest -m browser -rs tests/browser
+
+$(VENV)/.browser: $(VENV)/.installed
+	$(PIP) --editable ".[browser]"
 	touch $@
 
 # --- vllm ------------------------------------------------------------------------------------------

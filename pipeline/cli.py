@@ -224,16 +224,24 @@ def inspect_rows(
     aspect: Annotated[str | None, typer.Option(help="glimpse or gaze.")] = None,
     polarity: Annotated[str | None, typer.Option(help="positive or negative.")] = None,
     status: Annotated[str | None, typer.Option(help="accepted, rejected or failed.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, dev or test.")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Points, e.g. 4 or 1-3; none = only rules judged.")
+    ] = None,
     versions: Annotated[bool, typer.Option("--versions", help="Show replaced versions too.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="At most this many rows; 0 = all.")] = 20,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Rationales, one row each, filtered; `--status failed` shows the quarantine."""
     from pipeline import inspect
 
+    if csv and json:
+        raise UserError("--csv and --json ask for two forms of one answer; give one of them")
     wanted = {"verb": verb, "image": image, "aspect": aspect, "polarity": polarity, "status": status}
+    wanted |= {"split": split, "score": score}
     filters = {name: value for name, value in wanted.items() if value is not None}
-    _finish(inspect.rows(_workspace(config, set_), filters, versions, limit), json)
+    _finish(inspect.rows(_workspace(config, set_), filters, versions, limit, csv), json)
 
 
 @inspect_app.command("show")
@@ -261,6 +269,23 @@ def inspect_search(
     from pipeline import inspect
 
     _finish(inspect.search(_workspace(config, set_), text, count), json)
+
+
+@inspect_app.command("report")
+def inspect_report(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default report.html in the run folder.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most this many pictures; 0 = all.")] = 2000,
+    thumbnail: Annotated[int, typer.Option(help="Pixels of the longer side of a picture.")] = 384,
+    json: JsonOption = False,
+) -> None:
+    """Write one HTML page: figures, plots, and a gallery of pictures with their rationales."""
+    from pipeline.report.report import write_report
+
+    _finish(write_report(_workspace(config, set_), out, limit, thumbnail), json)
 
 
 @inspect_app.command("verify")

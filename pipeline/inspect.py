@@ -19,7 +19,8 @@ from cache.vectors import RATIONALES
 from cache.verify import verify
 from pipeline.leak_rule import leak_rule
 from pipeline.result import Result
-from pipeline.table import render, size
+from pipeline.row_filter import FAILED, check_filters, narrow
+from pipeline.table import csv_text, render, size
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample
 from stages.printable import printable
@@ -144,37 +145,29 @@ def _summary_text(data: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rows(workspace: Workspace, filters: Mapping[str, str], versions: bool, limit: int) -> Result:
-    """Rationale rows, or the quarantine where `status` is "failed"."""
+def rows(
+    workspace: Workspace, filters: Mapping[str, str], versions: bool, limit: int, as_csv: bool = False
+) -> Result:
+    """Rationale rows, or the quarantine where `status` is "failed"; as a table, or as CSV of all columns."""
     store = workspace.store.require()
-    allowed = {
-        "status": ("accepted", "rejected", "failed"),
-        "aspect": ("glimpse", "gaze"),
-        "polarity": ("positive", "negative"),
-    }
-    for name, values in allowed.items():
-        if name in filters and filters[name] not in values:
-            raise UserError(f"--{name} {filters[name]!r} is not one of {', '.join(values)}")
-    if filters.get("status") == "failed":
-        frame = read_quarantine(store)
+    check_filters(filters)
+    if filters.get("status") == FAILED:
+        frame = narrow(read_quarantine(store), {n: v for n, v in filters.items() if n != "status"})
         columns = ["image", "stage", "attempts", "reason", "raw"]
-        if odd := sorted(filters.keys() - {"status", "image"}):
-            raise UserError(
-                f"--{odd[0]} does not go with --status failed, because what failed has no rationale; "
-                "filter by --image"
-            )
     else:
         frame = read_rationales(store)
-        frame = frame if versions else frame.filter("current")
+        frame = narrow(frame if versions else frame.filter("current"), filters)
         columns = ["image", "verb", "polarity", "aspect", "attempt", "status", "text", "reason"]
-    known = [name for name in filters if name in frame.columns]
-    frame = frame.filter(*(pl.col(name) == filters[name] for name in known)) if known else frame
+        columns += ["score"] if "score" in filters else []
     shown = frame.head(limit) if limit else frame
+    more = f"{shown.height} of {frame.height} rows; see more with --limit"
+    if as_csv:
+        if shown.height < frame.height:
+            workspace.console.say(f"note: {more}")
+        return Result(csv_text(shown.columns, shown.iter_rows()), shown.to_dicts())
     cells = [[_short(value) for value in row] for row in shown.select(columns).iter_rows()]
     text = render(columns, cells) if cells else "no such rows"
-    if shown.height < frame.height:
-        text += f"\n{shown.height} of {frame.height} rows; see more with --limit"
-    return Result(text, shown.to_dicts())
+    return Result(f"{text}\n{more}" if shown.height < frame.height else text, shown.to_dicts())
 
 
 def _short(value: object) -> object:

@@ -1,8 +1,10 @@
-"""Plain tables for the terminal."""
+"""Plain tables for the terminal, and CSV for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 from stages.printable import printable
 
@@ -21,6 +23,18 @@ def render(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV as RFC 4180 has it, but for the line ends, without the last of them; None is an empty field.
+
+    Control characters are spelled out as escapes: what is printed may meet a terminal.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([printable("" if value is None else str(value)) for value in row] for row in rows)
+    return file.getvalue().removesuffix("\n")
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,1 @@
+"""`mipd-pipe inspect report`: one HTML page that shows a run and the pictures of its store."""
