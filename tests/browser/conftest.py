@@ -73,7 +73,8 @@ def open_page(browser: Browser, written: Written) -> Iterator[Open]:
     contexts = []
 
     def make(fragment: str = "", viewport: dict[str, int] = DESKTOP, **options: Any) -> Opened:
-        context = browser.new_context(viewport=viewport, **options)  # type: ignore[arg-type]
+        window: dict[str, Any] = {"viewport": viewport, **options}
+        context = browser.new_context(**window)
         contexts.append(context)
         page, said, asked = context.new_page(), [], []
         page.on("console", lambda message: said.append(message.text))
