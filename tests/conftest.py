@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before numpy and torch: on arrays this small a second thread only waits, and the tests share the cores.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -15,6 +16,9 @@ from hypothesis import settings
 
 from pipeline.config import Config, load_config
 from stages.data.scenes import draw_data_set
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, however busy the machine is.
 settings.register_profile("repeatable", deadline=None, derandomize=True)

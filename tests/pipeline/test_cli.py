@@ -94,8 +94,9 @@ def test_a_run_leaves_the_files_it_promises(finished: Config) -> None:
     ended = [
         event
         for line in (run / "events.jsonl").read_text().splitlines()
-        if "seconds" in (event := json.loads(line))
+        if (event := json.loads(line))["event"] == "stage-ended"
     ]
+    assert ended
     assert all(event["seconds"] > 0 for event in ended)
     predictions = pl.read_parquet(run / "predictions.parquet")
     assert predictions.height == json.loads((run / "metrics.json").read_text())["subsets"]["all"]["samples"]
