@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +23,17 @@ from numpy.typing import NDArray
 from cache.atomic import replacing, system_fault, write_bytes
 from cache.codec import STORAGE_TYPES, StorageType, decode, encode, encoded_size
 from cache.errors import UserError
+from cache.fidelity import FidelityProbe
 from cache.keys import fingerprint
 from cache.manifest import Manifest, Part, describe_part, load_manifest, next_number
 from cache.paths import StorePaths
-from cache.shards import Shard, acquire, release
+from cache.read_threads import read_all
+from cache.shards import Shard, acquire, opening, release
+from cache.stored_rows import LENGTH_TYPE, StoredRows
 
 # The banks both stages know: one writes them under these names, the other reads them.
 TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
 
-_LENGTH = np.dtype("<i4")
 _COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
 _KEY_LIMIT = 511  # LMDB's longest key
 
@@ -63,7 +65,7 @@ class BankHeader:
 
     @property
     def row_bytes(self) -> int:
-        return self.token_bytes + (self.shape[0] * _LENGTH.itemsize if self.masked else 0)
+        return self.token_bytes + (self.shape[0] * LENGTH_TYPE.itemsize if self.masked else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,10 @@ class ShardWriter:
     renames the file into place, after which `part` describes it for the manifest.
     """
 
-    def __init__(self, header: BankHeader, env: lmdb.Environment) -> None:
+    def __init__(self, header: BankHeader, env: lmdb.Environment, capacity: int) -> None:
         self.header = header
         self.part: Part | None = None
+        self.fidelity = FidelityProbe(header.shape, header.storage, capacity)
         self._env = env
         self._tables = (env.open_db(b"rows"), env.open_db(b"keys"))
         self._pending: list[tuple[bytes, bytes, bytes]] = []
@@ -139,7 +142,7 @@ class ShardWriter:
         with replacing(target) as temporary, _system_faults():
             env = _open_for_writing(temporary, header, capacity)
             try:
-                writer = ShardWriter(header, env)
+                writer = ShardWriter(header, env, capacity)
                 yield writer
                 writer._flush()
                 env.sync(True)
@@ -147,9 +150,8 @@ class ShardWriter:
             finally:
                 env.close()
         if rows:
-            writer.part = describe_part(
-                paths, target, "bank", rows, producer, header.name, header.fingerprint
-            )
+            told = {**producer, **writer.fidelity.record()}
+            writer.part = describe_part(paths, target, "bank", rows, told, header.name, header.fingerprint)
         else:
             target.unlink()
 
@@ -172,8 +174,9 @@ class ShardWriter:
             payload = encode(tokens, header.storage)
         except ValueError as reason:
             raise UserError(f"bank {header.name!r}, image {image!r}: {reason}") from None
+        self.fidelity.note(tokens, payload, lengths)
         if lengths is not None:
-            payload += lengths.astype(_LENGTH).tobytes()
+            payload += lengths.astype(LENGTH_TYPE).tobytes()
         self._pending.append((_lmdb_key(image), bytes.fromhex(row_key), payload))
         if len(self._pending) * header.row_bytes >= _COMMIT_BYTES:
             self._flush()
@@ -215,6 +218,17 @@ def _lmdb_key(image: str) -> bytes:
             "rename the picture"
         )
     return key
+
+
+@dataclass(frozen=True, slots=True)
+class _RowRead:
+    """One row of a batch: where its bytes lie, and which row of the batch they become."""
+
+    shard: int
+    offset: int
+    descriptor: int
+    row: int
+    image: str
 
 
 class BankReader:
@@ -260,29 +274,75 @@ class BankReader:
         tokens = decode(payload, header.shape, header.storage)
         lengths = None
         if header.masked:
-            lengths = np.frombuffer(payload, _LENGTH, offset=header.token_bytes).astype(np.int32)
+            lengths = np.frombuffer(payload, LENGTH_TYPE, offset=header.token_bytes).astype(np.int32)
         return BankRow(tokens, lengths)
 
     def payload(self, image: str) -> memoryview:
-        """The stored bytes of a row without a copy; valid until `close`. Raises UserError as `read` does."""
+        """The stored bytes of a row. Raises UserError as `read` does."""
+        rows = bytearray(self.header.row_bytes)
+        self._fill(self._find(image, 0), [memoryview(rows)])
+        return memoryview(rows).toreadonly()
+
+    def require_row(self, image: str) -> None:
+        """Raises UserError where the bank has no such row, or one of another size; reads nothing of it."""
+        self._find(image, 0)
+
+    def read_batch(self, images: Sequence[str | None], out: StoredRows | None = None) -> StoredRows:
+        """Rows in the order of `images` as they are stored, each read straight into its place.
+
+        images   None leaves a row of zeros of which no token counts
+        out      of `room(len(images))`, to be filled and returned; default: a new one
+
+        Reads in the order in which the rows lie on disk, in several threads. May itself be called in several
+        threads. Raises UserError as `read` does, naming the shard where one is damaged.
+        """
+        rows = self.room(len(images)) if out is None else out
+        assert len(rows) == len(images), (len(rows), len(images))
+        assert rows.values.shape[1:] == self.header.shape
+        reads = []
+        for row, image in enumerate(images):
+            if image is None:
+                rows.clear(row)
+            else:
+                reads.append(self._find(image, row))
+        reads.sort(key=lambda read: (read.shard, read.offset))
+        size = len(reads) * self.header.row_bytes
+        read_all(reads, lambda read: self._fill(read, rows.parts(read.row)), size)
+        return rows
+
+    def room(self, count: int) -> StoredRows:
+        """Room for so many rows of this bank, to be filled by `read_batch`."""
+        header = self.header
+        return StoredRows.empty(header.storage, header.shape, header.masked, count)
+
+    def _find(self, image: str, row: int) -> _RowRead:
+        number = self._number(image)
+        with self._damage(number):
+            with opening():
+                shard = self._shard(number)
+            place = shard.places.find(image.encode())
+            found, expected = place.size if place else 0, self.header.row_bytes
+            if place is None or found != expected:
+                raise ValueError(f"the row of image {image!r} has {found} bytes, the header says {expected}")
+            if place.offset + found > self._parts[number].bytes:
+                raise ValueError(f"it ends within the row of image {image!r}")
+        return _RowRead(number, place.offset, shard.descriptor, row, image)
+
+    def _fill(self, read: _RowRead, into: list[memoryview]) -> None:
+        with self._damage(read.shard):
+            if os.preadv(read.descriptor, into, read.offset) != self.header.row_bytes:
+                raise ValueError(f"it ends within the row of image {read.image!r}")
+
+    def _number(self, image: str) -> int:
         if image not in self._shard_of:
             raise UserError(
                 f"bank {self.header.name!r} has no row for image {image!r} (it has {len(self)} rows); "
                 "run `mipd-pipe embed-teacher` again with this data set"
             )
-        number = self._shard_of[image]
-        with self._damage(number):
-            shard = self._shard(number)
-            payload = shard.transaction.get(image.encode(), db=shard.rows)
-            if payload is None or len(payload) != self.header.row_bytes:
-                found = 0 if payload is None else len(payload)
-                raise ValueError(
-                    f"the row of image {image!r} has {found} bytes, the header says {self.header.row_bytes}"
-                )
-        return memoryview(payload)
+        return self._shard_of[image]
 
     def close(self) -> None:
-        """Closes the shards; the next read opens them again."""
+        """Closes the shards; the next read opens them again. Not while another thread reads."""
         if self._process == os.getpid():
             for shard in self._open.values():
                 release(shard)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lmdb
+
+from cache.row_places import RowPlaces
 
 # Device and inode: a store that was deleted and made again has other files of the same names.
 _File = tuple[int, int]
@@ -16,26 +19,48 @@ _File = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One open shard: its tables and the transaction that reads them."""
+    """One open shard: its tables and the transaction that reads them, and the file itself.
+
+    places   of the rows, which are read through `descriptor` rather than out of the mapped file: a whole row
+             in one go and not a page at a time, and without its pages counting as memory of this process
+    """
 
     file: _File
     env: lmdb.Environment
     rows: Any
     keys: Any
     transaction: lmdb.Transaction
+    descriptor: int
+    places: RowPlaces
 
     @staticmethod
     def open(path: Path, file: _File) -> Shard:
         env = lmdb.open(
             str(path), subdir=False, readonly=True, lock=False, max_dbs=2, readahead=False, max_spare_txns=0
         )
-        try:
+        with ExitStack() as undo:
+            undo.callback(env.close)
             # Before the transaction begins: it would not see tables that were opened later.
             rows, keys = (env.open_db(name, create=False) for name in (b"rows", b"keys"))
-            return Shard(file, env, rows, keys, env.begin(buffers=True))
-        except lmdb.Error:
-            env.close()
-            raise
+            descriptor = _open_for_rows(path)
+            undo.callback(os.close, descriptor)
+            places = RowPlaces(descriptor)
+            shard = Shard(file, env, rows, keys, env.begin(buffers=True), descriptor, places)
+            undo.pop_all()
+        return shard
+
+    def close(self) -> None:
+        self.transaction.abort()
+        self.env.close()
+        os.close(self.descriptor)
+
+
+def _open_for_rows(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    if hasattr(os, "posix_fadvise"):
+        # The rows of a batch lie anywhere: what the system would read beyond each is read for nothing.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    return descriptor
 
 
 @dataclass(slots=True)
@@ -49,14 +74,21 @@ class _Use:
 # LMDB refuses to open a file twice in one process, and a data set may well have two readers of a bank.
 _open_shards: dict[_File, _Use] = {}
 _open_lock = threading.Lock()
+_reader_lock = threading.Lock()
+
+
+def opening() -> AbstractContextManager[object]:
+    """Held while a reader looks for its open shard or opens it: its threads must not do so at once."""
+    return _reader_lock
 
 
 def _close_in_child() -> None:
     """A forked child may not use its parent's environments, and not open the files again beside them."""
-    global _open_lock
-    _open_lock = threading.Lock()  # another thread of the parent may have held it
+    global _open_lock, _reader_lock
+    _open_lock, _reader_lock = threading.Lock(), threading.Lock()  # a thread of the parent may have held them
     for use in _open_shards.values():
         use.shard.env.close()
+        os.close(use.shard.descriptor)
     _open_shards.clear()
 
 
@@ -81,5 +113,4 @@ def release(shard: Shard) -> None:
         use.readers -= 1
         if not use.readers:
             del _open_shards[shard.file]
-            shard.transaction.abort()
-            shard.env.close()
+            shard.close()

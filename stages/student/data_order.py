@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from cache.order import permutation
 from stages.batches import batches
 from stages.student.batch import Batch
-from stages.student.dataset import StoreDataset, collate
+from stages.student.dataset import StoreDataset
+from stages.student.read_ahead import read_ahead
 
 
 def epoch_batches(dataset: StoreDataset, size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -20,15 +22,40 @@ def epoch_batches(dataset: StoreDataset, size: int, seed: int, epoch: int) -> li
 
 
 def load(dataset: StoreDataset, rows: list[list[int]], workers: int) -> Iterator[Batch]:
-    """Reads the given batches in order."""
+    """Reads the given batches in order, ahead of whoever takes them.
+
+    workers   processes that read; 0 reads in threads of this one, which spares a copy from process to process
+    """
+    return _load_in_processes(dataset, rows, workers) if workers else read_ahead(dataset.read, rows)
+
+
+def _load_in_processes(dataset: StoreDataset, rows: list[list[int]], workers: int) -> Iterator[Batch]:
     # A loader draws a number when it starts; from a generator of its own, or it would shift the dropout of
     # everything after it and a resumed run would differ.
     loader = DataLoader(
-        dataset,
-        batch_sampler=rows,
-        collate_fn=collate,
+        _Batches(dataset, rows),
+        batch_size=None,
+        shuffle=False,
+        collate_fn=_unchanged,
         num_workers=workers,
         generator=torch.Generator().manual_seed(0),
         persistent_workers=False,
     )
     yield from loader
+
+
+class _Batches(Dataset[Batch]):
+    """The batches of an epoch by number: a worker process reads a whole one at once."""
+
+    def __init__(self, dataset: StoreDataset, rows: list[list[int]]) -> None:
+        self._dataset, self._rows = dataset, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> Batch:
+        return self._dataset.read(self._rows[number])
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader
 from cache.errors import UserError
-from cache.kinds import KINDS
 from cache.paths import StorePaths
 from cache.rationales import texts_key
 from stages.data.geometry import Geometry
@@ -21,11 +18,10 @@ from stages.data.sample import MAX_ROLES, Sample
 from stages.data.vocabulary import Vocabulary
 from stages.student.batch import Batch, TeacherTargets
 from stages.student.boxes import to_centres
+from stages.student.tokens import to_tensor
 
-Item = dict[str, Tensor | str]
 
-
-class StoreDataset(Dataset[Item]):
+class StoreDataset(Dataset[Batch]):
     """One item per sample, in the order given; see `Batch` for the meaning and shape of each field.
 
     paths     of the store
@@ -55,28 +51,41 @@ class StoreDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
-        sample = self.samples[index]
-        item: Item = {
-            "image": sample.image,
-            "vision": torch.from_numpy(self.vision.read(sample.image).tokens),
-        }
-        item |= self._annotation(sample)
-        if self.teacher:
-            item |= self.teacher.read(sample)
-        return item
+    def __getitem__(self, index: int) -> Batch:
+        """A batch of one picture; several are joined by `collate`."""
+        return self.read([index])
 
-    def _annotation(self, sample: Sample) -> Item:
+    def read(self, rows: Sequence[int]) -> Batch:
+        """Several pictures as one batch, each bank read straight into its tensor.
+
+        Tokens come in their bank's own number format, see `stages.student.tokens`. May be called in several
+        threads.
+        """
+        samples = [self.samples[row] for row in rows]
+        images = tuple(sample.image for sample in samples)
+        return Batch(
+            images=images,
+            vision=to_tensor(self.vision.read_batch(images)),
+            **self._annotations(samples),
+            teacher=self.teacher.read(samples) if self.teacher else None,
+        )
+
+    def _annotations(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """Roles beyond the verb's are `Pad` with no box."""
         vocabulary = self._vocabulary
-        nouns = torch.full((MAX_ROLES, 3), vocabulary.noun_index["Pad"])
-        for role, three in enumerate(sample.nouns):
-            nouns[role] = torch.tensor([vocabulary.noun_class(noun) for noun in three])
-        corners, exists = frame_boxes(sample, self.geometry)
+        padding = [[vocabulary.noun_index["Pad"]] * 3] * MAX_ROLES
+        nouns = [
+            [*([vocabulary.noun_class(noun) for noun in three] for three in sample.nouns), *padding][
+                :MAX_ROLES
+            ]
+            for sample in samples
+        ]
+        corners, exists = frame_boxes(samples, self.geometry)
+        roles = torch.tensor([len(sample.roles) for sample in samples])
         return {
-            "verb": torch.tensor(vocabulary.verb_index[sample.verb]),
-            "role_mask": torch.arange(MAX_ROLES) < len(sample.roles),
-            "nouns": nouns,
+            "verb": torch.tensor([vocabulary.verb_index[sample.verb] for sample in samples]),
+            "role_mask": torch.arange(MAX_ROLES) < roles[:, None],
+            "nouns": torch.tensor(nouns),
             "boxes": to_centres(corners),
             "box_exists": exists,
         }
@@ -109,26 +118,21 @@ class TeacherBanks:
                 f"{bank.header.name!r} was made of; bring it up to date with `mipd-pipe embed-teacher`"
             )
 
-    def read(self, sample: Sample) -> Item:
-        tokens, lengths = self._text(sample.image)
-        limit = tokens.shape[1]
-        corners, valid = frame_boxes(sample, self.geometry)
-        return {
-            "teacher_vision": torch.from_numpy(self.vision.read(sample.image).tokens),
-            "role_boxes": corners,
-            "role_box_valid": valid,
-            "text": torch.from_numpy(tokens),
-            "text_mask": torch.from_numpy(np.arange(limit)[None] < lengths[:, None]),
-        }
-
-    def _text(self, image: str) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Tokens [K, L, Dx] and lengths [K]; lengths 0 where no rationale of the picture was accepted."""
-        if image not in self.text:
-            shape = self.text.header.shape
-            return np.zeros(shape, np.float32), np.zeros(shape[0], np.int32)
-        row = self.text.read(image)
-        assert row.lengths is not None
-        return row.tokens, row.lengths
+    def read(self, samples: Sequence[Sample]) -> TeacherTargets:
+        """Lengths are 0 where no rationale of a picture was accepted."""
+        images = [sample.image for sample in samples]
+        vision = to_tensor(self.vision.read_batch(images))
+        text = self.text.read_batch([image if image in self.text else None for image in images])
+        assert text.lengths is not None
+        lengths = torch.from_numpy(text.lengths)
+        corners, valid = frame_boxes(samples, self.geometry)
+        return TeacherTargets(
+            vision=vision,
+            role_boxes=corners,
+            role_box_valid=valid,
+            text=to_tensor(text),
+            text_mask=torch.arange(self.text.header.shape[1]) < lengths[..., None],
+        )
 
 
 def bank_geometry(bank: BankReader) -> Geometry:
@@ -140,24 +144,27 @@ def bank_geometry(bank: BankReader) -> Geometry:
     return Geometry.from_json(bank.header.geometry)
 
 
-def frame_boxes(sample: Sample, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """[R, 4] x1 y1 x2 y2 in 0..1 of a frame, and [R] bool where the frame shows a box at all."""
-    corners, shown = torch.zeros(MAX_ROLES, 4), torch.zeros(MAX_ROLES, dtype=torch.bool)
-    for role, box in enumerate(sample.boxes):
-        framed = box and geometry.box_to_frame(box, sample.width, sample.height)
-        if framed:
-            corners[role], shown[role] = torch.tensor(framed), True
-    return corners, shown
+def frame_boxes(samples: Sequence[Sample], geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """[B, R, 4] x1 y1 x2 y2 in 0..1 of a frame, and [B, R] bool where the frame shows a box at all."""
+    framed = [
+        [box and geometry.box_to_frame(box, sample.width, sample.height) for box in sample.boxes]
+        + [None] * (MAX_ROLES - len(sample.boxes))
+        for sample in samples
+    ]
+    corners = torch.tensor([[box or (0.0, 0.0, 0.0, 0.0) for box in boxes] for boxes in framed])
+    return corners, torch.tensor([[bool(box) for box in boxes] for boxes in framed])
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Stacks items into a Batch."""
-    fields = default_collate([{k: v for k, v in item.items() if k != "image"} for item in items])
-    teacher = None
-    if "teacher_vision" in fields:
-        teacher = TeacherTargets(
-            vision=fields.pop("teacher_vision"),
-            **{name: fields.pop(name) for name in ("role_boxes", "role_box_valid", "text", "text_mask")},
-        )
-        assert teacher.text.shape[1] == len(KINDS)
-    return Batch(images=tuple(str(item["image"]) for item in items), **fields, teacher=teacher)
+def collate(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    teachers = [batch.teacher for batch in batches if batch.teacher]
+    teacher = TeacherTargets(**_joined(teachers)) if teachers else None
+    images = tuple(image for batch in batches for image in batch.images)
+    return Batch(images=images, **_joined(batches), teacher=teacher)
+
+
+def _joined(records: Sequence[Batch] | Sequence[TeacherTargets]) -> dict[str, Tensor]:
+    names = [
+        field.name for field in fields(records[0]) if isinstance(getattr(records[0], field.name), Tensor)
+    ]
+    return {name: torch.cat([getattr(record, name) for record in records]) for name in names}

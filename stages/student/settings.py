@@ -102,7 +102,8 @@ class TrainSettings(Settings):
     seed: int = Field(default=0, ge=0)
     """Decides the first weights, the order of the pictures and the dropout."""
     num_workers: int = Field(default=0, ge=0)
-    """Processes that read the banks beside the training process; 0 reads in the training process itself."""
+    """Processes that read the banks ahead of the step; 0 reads ahead in threads of the training process,
+    which is faster: nothing is copied from process to process."""
     checkpoint_every_steps: int = Field(default=500, ge=0)
     """Steps between two checkpoints within an epoch; 0 writes one at the end of each epoch only."""
     keep: int = Field(default=2, ge=1)
