@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,6 +26,10 @@ PartKind = Literal["rationales", "quarantine", "bank", "vectors", "labels", "ind
 _PART_SUFFIXES = {".parquet", ".lmdb", ".faiss"}
 # A part's name ends in a number, and where several workers write side by side, first in whose it is.
 _PART_NAME = re.compile(r".*?(?:-([0-9]+of[0-9]+))?-([0-9]{5,})")
+
+
+class OtherFormatError(UserError):
+    """A whole manifest of another format than this version's: nothing to repair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ class Manifest:
     def of(self, kind: PartKind, name: str = "") -> list[Part]:
         return [part for part in self.parts if part.kind == kind and part.name == name]
 
+    def of_kind(self, kind: PartKind) -> list[Part]:
+        return [part for part in self.parts if part.kind == kind]
+
     def in_force(self, kind: PartKind, name: str) -> list[Part]:
         """The parts of a bank or family that were written with the settings now in force."""
         fingerprint = self.current.get(name)
@@ -71,25 +78,35 @@ class Manifest:
 
 def load_manifest(paths: StorePaths) -> Manifest:
     """Reads the manifest; an absent one is empty. Raises UserError where it is damaged or newer."""
+    return _load(paths.manifest)
+
+
+def load_manifest_copy(paths: StorePaths) -> Manifest:
+    """Reads the copy, as `load_manifest` does. It is the manifest's equal, or one change ahead of it."""
+    return _load(paths.manifest_copy)
+
+
+def _load(path: Path) -> Manifest:
     try:
-        fields = json.loads(paths.manifest.read_bytes())
+        fields = json.loads(path.read_bytes())
     except FileNotFoundError:
         return Manifest()
     except ValueError as reason:
         raise UserError(
-            f"{paths.manifest} is not JSON ({reason}); it is written all at once, so something else "
+            f"{path} is not JSON ({reason}); it is written all at once, so something else "
             f"changed it: {_RESTORE}"
         ) from None
-    found = fields.get("format") if isinstance(fields, dict) else None
+    recorded = fields.pop("checksum", None) if isinstance(fields, dict) else None
+    found, contents = fields.get("format") if isinstance(fields, dict) else None, fingerprint(fields)
     if found != FORMAT:
-        raise UserError(
-            f"{paths.manifest} has store format {found!r}; this version reads format {FORMAT}: "
+        # A flipped byte may make any number of the format, but not its checksum.
+        raise (OtherFormatError if recorded == contents else UserError)(
+            f"{path} has store format {found!r}; this version reads format {FORMAT}: "
             "use the version of mipd-pipe that wrote it, or rebuild the store"
         )
-    recorded, contents = fields.pop("checksum", None), fingerprint(fields)
     if recorded != contents:
         raise UserError(
-            f"{paths.manifest} was changed after it was written: its contents have checksum {contents}, "
+            f"{path} was changed after it was written: its contents have checksum {contents}, "
             f"it records {recorded}; {_RESTORE}"
         )
     try:
@@ -98,12 +115,12 @@ def load_manifest(paths: StorePaths) -> Manifest:
         return Manifest(parts=parts, held_out_verbs=held_out, **fields)
     except (KeyError, TypeError) as reason:
         raise UserError(
-            f"{paths.manifest} lacks or has an unknown field ({reason}): use the version of mipd-pipe that "
+            f"{path} lacks or has an unknown field ({reason}): use the version of mipd-pipe that "
             "wrote it, or rebuild the store"
         ) from None
 
 
-_RESTORE = "restore it from a copy, or move the store away and run again"
+_RESTORE = "put its copy back with `mipd-pipe inspect repair`, or move the store away and run again"
 
 
 def _to_json(manifest: Manifest) -> bytes:
@@ -146,7 +163,51 @@ def editing(paths: StorePaths) -> Iterator[list[Manifest]]:
         cell = [before]
         yield cell
         if cell[0] != before or not paths.manifest.exists():
-            write_bytes(paths.manifest, _to_json(cell[0]))
+            _write(paths, _to_json(cell[0]))
+
+
+def _write(paths: StorePaths, data: bytes) -> None:
+    """The copy first: whatever it lists is there, because parts are listed after they are finished and
+    removed after they have left the manifest."""
+    write_bytes(paths.manifest_copy, data)
+    write_bytes(paths.manifest, data)
+
+
+def restore_manifest(paths: StorePaths) -> None:
+    """Puts the copy in place of a lost or damaged manifest; call it only while holding the store for writing.
+
+    Raises UserError where the copy is of no use either, or the manifest is whole but of another format.
+    """
+    with _manifest_lock(paths):
+        if not paths.manifest_copy.exists():
+            raise UserError(f"{paths.manifest} is lost or damaged and has no copy beside it: {_GONE}")
+        try:
+            manifest = load_manifest_copy(paths)
+        except UserError as reason:
+            raise UserError(
+                f"the manifest and its copy are both lost or damaged ({reason}): {_GONE}"
+            ) from None
+        write_bytes(paths.manifest, _to_json(manifest))
+
+
+_GONE = (
+    "nothing else says which parts count; restore one of them from a backup, or move the store away and run "
+    "again"
+)
+
+
+def renew_copy(paths: StorePaths) -> bool:
+    """Makes the manifest's copy its equal again; False where it was. Raises UserError as `load_manifest`."""
+    with _manifest_lock(paths):
+        data = _to_json(load_manifest(paths))
+        if not paths.manifest.exists() or _is_file_of(paths.manifest_copy, data):
+            return False
+        write_bytes(paths.manifest_copy, data)
+        return True
+
+
+def _is_file_of(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
 
 
 def _manifest_lock(paths: StorePaths) -> AbstractContextManager[None]:
@@ -167,6 +228,16 @@ def replace_part(paths: StorePaths, part: Part) -> None:
         cell[0] = replace(cell[0], parts=(*kept, part))
     for before in old:
         (paths.root / before.path).unlink(missing_ok=True)
+
+
+def exchange_parts(paths: StorePaths, exchange: Mapping[str, Sequence[Part]]) -> None:
+    """Lists other parts, or none, in the place of each path given, all in one step; files are left alone.
+
+    What others have listed meanwhile stays. Once this has returned, the files that left may be removed.
+    """
+    with editing(paths) as cell:
+        parts = [new for part in cell[0].parts for new in exchange.get(part.path, (part,))]
+        cell[0] = replace(cell[0], parts=tuple(parts))
 
 
 def put_in_force(paths: StorePaths, name: str, fingerprint: str) -> None:
@@ -230,9 +301,10 @@ def remove_leftovers(paths: StorePaths, tag: str | None = None) -> list[Path]:
     # Whoever writes and lists a part while holding this lock, as label vectors are, needs no other.
     with _manifest_lock(paths):
         require_manifest(paths)
-        leftovers = [path for path in find_leftovers(paths) if tag is None or _tag(path) == tag]
+        leftovers = [path for path in find_leftovers(paths) if tag is None or part_tag(path) == tag]
         for path in leftovers:
             path.unlink()
+    renew_copy(paths)  # a change may have reached it alone, and list what was just removed
     return leftovers
 
 
@@ -251,7 +323,7 @@ def require_manifest(paths: StorePaths) -> None:
         )
 
 
-def _tag(leftover: Path) -> str | None:
+def part_tag(path: Path) -> str | None:
     """Whose the part is, finished or not; None of a file that belongs to nobody, as the manifest's."""
-    name = _part_name(leftover.with_name(leftover.name.partition(TEMPORARY)[0]))
+    name = _part_name(path.with_name(path.name.partition(TEMPORARY)[0]))
     return name.tag if name else None

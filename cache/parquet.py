@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,14 +10,36 @@ import pyarrow.parquet as pq
 
 from cache.atomic import replacing
 from cache.errors import UserError
-from cache.manifest import Part
+from cache.manifest import Manifest, Part, load_manifest
 from cache.paths import StorePaths
+
+_TRIES = 5  # a compaction replaces the parts of one kind once
 
 
 def write_table(target: Path, table: pa.Table) -> None:
     """Raises MachineError where the disk is full or cannot be written."""
     with replacing(target) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def read_listed(
+    paths: StorePaths, find: Callable[[Manifest], list[Part]], schema: pa.Schema, columns: list[str]
+) -> pa.Table:
+    """The rows of the parts that `find` picks out of the manifest, as `read_parts` gives them.
+
+    `inspect compact` may put others in their place between the manifest and the reading: then it begins anew.
+    """
+    for _ in range(_TRIES):
+        parts = find(load_manifest(paths))
+        try:
+            return read_parts(paths, parts, schema, columns)
+        except UserError:
+            if find(load_manifest(paths)) == parts:
+                raise
+    raise UserError(
+        f"the parts of {paths.root} were replaced {_TRIES} times while they were read: wait for "
+        "`mipd-pipe inspect compact` to end, then run the same command again"
+    )
 
 
 def read_parts(paths: StorePaths, parts: Sequence[Part], schema: pa.Schema, columns: list[str]) -> pa.Table:

@@ -19,6 +19,16 @@ class StorePaths:
         return self.root / "manifest.json"
 
     @property
+    def manifest_copy(self) -> Path:
+        """The same list once more, for `inspect repair`: no part says by itself what counts."""
+        return self.root / "manifest.json.copy"
+
+    @property
+    def removed(self) -> Path:
+        """Damaged files that `inspect repair` took out of the store, until the next `inspect compact`."""
+        return self.root / "removed"
+
+    @property
     def rationales(self) -> Path:
         return self.root / "rationales"
 

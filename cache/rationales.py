@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from cache.keys import fingerprint
 from cache.kinds import KINDS, Aspect, Polarity
-from cache.manifest import Part, PartKind, add_parts, describe_part, load_manifest, next_number, part_file
-from cache.parquet import read_parts, write_table
+from cache.manifest import Part, PartKind, add_parts, describe_part, next_number, part_file
+from cache.parquet import read_listed, write_table
 from cache.paths import StorePaths
 
 SCHEMA = pa.schema(
@@ -162,7 +162,7 @@ def read_quarantine(paths: StorePaths) -> pl.DataFrame:
 
 
 def _read(paths: StorePaths, kind: PartKind, schema: pa.Schema, columns: list[str]) -> pl.DataFrame:
-    frame = pl.from_arrow(read_parts(paths, load_manifest(paths).of(kind), schema, columns))
+    frame = pl.from_arrow(read_listed(paths, lambda manifest: manifest.of(kind), schema, columns))
     assert isinstance(frame, pl.DataFrame)
     return frame
 

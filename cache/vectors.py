@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 from cache.keys import derive_number
 from cache.manifest import Part, PartKind, describe_part, load_manifest, next_number, part_file
-from cache.parquet import read_parts, write_table
+from cache.parquet import read_listed, read_parts, write_table
 from cache.paths import StorePaths
 
 Floats = NDArray[np.float32]
@@ -127,15 +127,26 @@ def read_vectors(paths: StorePaths, family: str, with_vectors: bool = True) -> p
 
     Raises UserError where a part is missing or damaged.
     """
-    parts = load_manifest(paths).in_force("vectors", family)
     columns = ["id", "image", "aspect", "polarity", "row_key", *(["vector"] if with_vectors else [])]
-    frame = pl.from_arrow(read_parts(paths, parts, vector_schema(1), columns))
+    frame = pl.from_arrow(
+        read_listed(paths, lambda m: m.in_force("vectors", family), vector_schema(1), columns)
+    )
     assert isinstance(frame, pl.DataFrame)
     # A picture's newest row key decides: a rationale that its newer version no longer has must not be found.
     newest = frame.filter(pl.col("row_key").last().over("image") == pl.col("row_key"))
     newest = newest.unique("id", keep="last", maintain_order=True)
     # A rationale names its aspect; a row that names none says that the newest version has no rationale.
     return newest.filter(pl.col("aspect") != "") if family == RATIONALES else newest
+
+
+def vector_versions(paths: StorePaths, family: str) -> dict[str, str]:
+    """Image -> row key of its newest vectors in force; of rationales also where the newest text is none.
+
+    Raises UserError where a part is missing or damaged.
+    """
+    columns = ["image", "row_key"]
+    rows = read_listed(paths, lambda m: m.in_force("vectors", family), vector_schema(1), columns)
+    return dict(zip(rows["image"].to_pylist(), rows["row_key"].to_pylist(), strict=True))
 
 
 def read_labels(paths: StorePaths, family: str, fingerprint: str | None = None) -> tuple[list[str], Floats]:

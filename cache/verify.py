@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.banks import BankReader
+from cache.banks import BankReader, read_header
 from cache.errors import UserError
 from cache.index import index_ids, require_faiss
 from cache.keys import digest_file
 from cache.kinds import KINDS
-from cache.manifest import Manifest, Part, load_manifest
+from cache.manifest import Manifest, Part, load_manifest, load_manifest_copy
+from cache.parquet import read_parts
 from cache.paths import StorePaths
-from cache.rationales import read_rationales, texts_key, usable_texts
-from cache.vectors import PICTURES, RATIONALES, VectorKey, read_vectors
+from cache.rationales import SCHEMA, read_rationales, texts_key, usable_texts
+from cache.row_checks import CHECKED, row_faults
+from cache.shard_keys import shards_in_force
+from cache.vectors import PICTURES, RATIONALES, VectorKey, read_vectors, vector_schema
 
 # Given a usable rationale's row, the held-out verb that it names, or None.
 LeakRule = Callable[[Mapping[str, Any]], str | None]
 
+_KIND = ("aspect", "polarity")
 _RERUN = "run `mipd-pipe embed-teacher`"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: the file relative to the store, the key in it ("" = all of it), and why."""
+    """One thing that is wrong: the file relative to the store, the key in it ("" = all of it), and why.
+
+    version   request key of the rationale rows that are meant; None = not of rationale rows
+    """
 
     file: str
     key: str
     reason: str
+    version: str | None = field(default=None, compare=False)
 
 
 def verify(
@@ -41,6 +50,7 @@ def verify(
     advance: Callable[[int], None] = lambda _: None,
     leak: LeakRule | None = None,
     trained: Collection[str] | None = None,
+    pictures: Collection[str] | None = None,
 ) -> list[Fault]:
     """All faults of a store; an empty list means that everything listed is whole and fits together.
 
@@ -49,6 +59,7 @@ def verify(
     leak      default: a held-out verb is named wherever it stands as a word, be it in "rocking chair"
     trained   pictures whose rationales training reads; default: all. Rows of a picture that left the training
               set stay in the store
+    pictures  all pictures of the data set: a bank that holds none of them is of another one. Default: any
 
     Raises UserError where the manifest is missing or damaged, or FAISS is needed and not installed.
     """
@@ -57,14 +68,37 @@ def verify(
     for part in manifest.parts:
         faults += _file_faults(paths, part, fast)
         advance(part.bytes)
+    faults += _header_faults(paths, _names(manifest, "bank"))
+    copy = _copy_faults(paths)
     if faults:  # joins between files that are known to be damaged would only repeat it
-        return faults
+        return faults + copy
     if any(part.kind == "index" for part in manifest.parts):
         require_faiss()
-    joins = [("rationales", _leaks(paths, manifest.held_out_verbs, leak, trained))]
-    joins += [(f"banks/{name}", _bank_faults(paths, manifest, name)) for name in _names(manifest, "bank")]
-    joins += [(f"index/{family}", _index_faults(paths, family)) for family in _names(manifest, "vectors")]
-    return [fault for file, found in joins for fault in _readable(file, found)]
+    joins = [("rationales", _rationale_faults(paths, manifest, leak, trained))]
+    joins += [
+        (f"banks/{name}", _bank_faults(paths, manifest, name, pictures)) for name in _names(manifest, "bank")
+    ]
+    joins += [
+        (f"index/{family}", _index_faults(paths, manifest, family)) for family in _names(manifest, "vectors")
+    ]
+    return [fault for file, found in joins for fault in _readable(file, found)] + copy
+
+
+def _header_faults(paths: StorePaths, banks: Iterable[str]) -> Iterator[Fault]:
+    for name in banks:
+        try:
+            read_header(paths, name)
+        except UserError as reason:
+            yield Fault(f"banks/{name}", "", str(reason))
+
+
+def _copy_faults(paths: StorePaths) -> list[Fault]:
+    """Damage of the manifest's copy; a store of an earlier version may have none."""
+    try:
+        load_manifest_copy(paths)
+    except UserError as reason:
+        return [Fault(paths.manifest_copy.name, "", str(reason))]
+    return []
 
 
 def _names(manifest: Manifest, kind: str) -> list[str]:
@@ -96,22 +130,43 @@ def _file_faults(paths: StorePaths, part: Part, fast: bool) -> Iterator[Fault]:
                 yield Fault(part.path, "", f"has {rows} rows, the manifest says {part.rows}")
 
 
-def _leaks(
-    paths: StorePaths, held_out: Iterable[str], leak: LeakRule | None, trained: Collection[str] | None
+def _rationale_faults(
+    paths: StorePaths, manifest: Manifest, leak: LeakRule | None, trained: Collection[str] | None
 ) -> Iterator[Fault]:
-    """Usable rationales that show training a held-out verb."""
+    """Rows that cannot be what stage one wrote, then those that show training a held-out verb."""
+    parts = manifest.of("rationales")
+    for part in parts:
+        frame = pl.from_arrow(read_parts(paths, [part], SCHEMA, list(CHECKED)))
+        assert isinstance(frame, pl.DataFrame)
+        for number, reason in row_faults(frame):
+            image, version = frame["image"][number], frame["request_key"][number]
+            yield Fault(part.path, image, f"row {number} {reason}", version)
+    # A row's part follows from its number, because parts were just found to have the rows that are listed.
+    part_of = [part.path for part in parts for _ in range(part.rows)]
+    yield from _leaks(paths, part_of, manifest.held_out_verbs, leak, trained)
+
+
+def _leaks(
+    paths: StorePaths,
+    part_of: Sequence[str],
+    held_out: Iterable[str],
+    leak: LeakRule | None,
+    trained: Collection[str] | None,
+) -> Iterator[Fault]:
+    """Usable rationales that show training a held-out verb; `part_of` names the part of each row."""
     verbs = frozenset(held_out)
     if not verbs:
         return
     named = leak or _word_rule(verbs)
-    columns = ["image", "verb", "contrast_verb", "contrast_nouns", "text", "aspect", "polarity"]
-    for row in read_rationales(paths, columns).filter("usable").iter_rows(named=True):
+    columns = ["image", "verb", "contrast_verb", "contrast_nouns", "text", *_KIND, "request_key"]
+    frame = read_rationales(paths, columns).with_row_index("row")
+    for row in frame.filter("usable").iter_rows(named=True):
         if trained is not None and row["image"] not in trained:
             continue
         found = next((verb for verb in (row["verb"], row["contrast_verb"]) if verb in verbs), None)
         if verb := found or named(row):
             reason = f"{row['polarity']} {row['aspect']} names held-out verb {verb!r}"
-            yield Fault("rationales", row["image"], reason)
+            yield Fault(part_of[row["row"]], row["image"], reason, row["request_key"])
 
 
 def _word_rule(verbs: Iterable[str]) -> LeakRule:
@@ -126,14 +181,21 @@ def _word_rule(verbs: Iterable[str]) -> LeakRule:
     return rule
 
 
-def _bank_faults(paths: StorePaths, manifest: Manifest, name: str) -> Iterator[Fault]:
+def _bank_faults(
+    paths: StorePaths, manifest: Manifest, name: str, pictures: Collection[str] | None
+) -> Iterator[Fault]:
     bank = BankReader(paths, name)
     for image in bank.images:
         try:
             bank.payload(image)
-        except UserError as reason:
-            yield Fault(f"banks/{name}", image, str(reason))
+        except UserError as damage:
+            bank.close()  # its shard is opened once more, to be named
+            yield Fault(shards_in_force(paths, manifest, name)[image], image, str(damage))
     bank.close()
+    if pictures is not None and len(bank) and not any(image in pictures for image in bank.images):
+        reason = f"none of the bank's {len(bank)} pictures is in the data set: it is of another picture set"
+        yield from (Fault(part.path, "", reason) for part in manifest.in_force("bank", name))
+        return
     # Pooled vectors carry the fingerprint of the bank that they were pooled from.
     families = [f for f in (PICTURES, RATIONALES) if manifest.current.get(f) == bank.header.fingerprint]
     for family in families:
@@ -182,12 +244,15 @@ def _pooled_faults(
             yield Fault(f"vectors/{family}", key.image, reason)
 
 
-def _index_faults(paths: StorePaths, family: str) -> Iterator[Fault]:
-    vectors = read_vectors(paths, family, with_vectors=False)
-    for id_, image, aspect, polarity in vectors.select("id", "image", "aspect", "polarity").iter_rows():
-        if VectorKey(image, aspect, polarity).id != id_:
-            yield Fault(f"vectors/{family}", image, f"vector id {id_} is not the id of its key")
-    indexed, expected = set(index_ids(paths, family).tolist()), set(vectors["id"].to_list())
+def _index_faults(paths: StorePaths, manifest: Manifest, family: str) -> Iterator[Fault]:
+    columns = ["id", "image", "aspect", "polarity"]
+    for part in manifest.in_force("vectors", family):
+        rows = read_parts(paths, [part], vector_schema(1), columns).to_pydict()
+        for id_, *key in zip(*(rows[name] for name in columns), strict=True):
+            if VectorKey(*key).id != id_:
+                yield Fault(part.path, key[0], f"vector id {id_} is not the id of its key")
+    indexed = set(index_ids(paths, family).tolist())
+    expected = set(read_vectors(paths, family, with_vectors=False)["id"].to_list())
     if indexed != expected:
         missing, unknown = len(expected - indexed), len(indexed - expected)
         reason = f"{missing} vectors are not in it, {unknown} of its vectors are unknown; {_RERUN}"

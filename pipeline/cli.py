@@ -296,9 +296,73 @@ def inspect_verify(
     json: JsonOption = False,
 ) -> None:
     """Prove checksums, counts and joins of the store. Exit 1 if there is a fault."""
-    from pipeline import inspect
+    from pipeline import health
 
-    _finish(inspect.verify_store(_workspace(config, set_), fast), json)
+    _finish(health.verify_store(_workspace(config, set_), fast), json)
+
+
+@inspect_app.command("repair")
+def inspect_repair(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Take out of the store what is proven bad, so that the same commands again make it anew."""
+    from pipeline import health
+
+    _finish(health.repair_store(_workspace(config, set_), dry_run), json)
+
+
+@inspect_app.command("compact")
+def inspect_compact(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    keep_versions: Annotated[
+        bool, typer.Option("--keep-versions", help="Keep rationales, banks and labels of earlier settings.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Merge small files and drop what newer rows replaced; removes what `repair` set aside."""
+    from pipeline import health
+
+    _finish(health.compact_store(_workspace(config, set_), keep_versions), json)
+
+
+@inspect_app.command("export")
+def inspect_export(
+    out: Annotated[Path, typer.Argument(help="New folder to write.")],
+    to: Annotated[str, typer.Option(help="parquet, hf or webdataset.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    banks: Annotated[
+        list[str] | None, typer.Option("--banks", help="With webdataset: a bank to include; repeatable.")
+    ] = None,
+    pictures_per_file: Annotated[
+        int | None,
+        typer.Option(min=1, help="Default: one file a split; of webdataset 1000 pictures a file."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the newest rationales with their verdicts for other programs."""
+    from pipeline import health
+
+    _finish(health.export_store(_workspace(config, set_), out, to, banks or [], pictures_per_file), json)
+
+
+@inspect_app.command("import")
+def inspect_import(
+    path: Annotated[Path, typer.Argument(help="Folder that `inspect export` wrote, or one file of it.")],
+    from_: Annotated[str, typer.Option("--from", help="parquet, hf or webdataset.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Take rows of another data set too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring exported rationales into the store as they were."""
+    from pipeline import health
+
+    _finish(health.import_store(_workspace(config, set_), path, from_, force), json)
 
 
 @bench_app.command("teacher")
@@ -313,6 +377,23 @@ def bench_teacher(
     from pipeline.console import Console
 
     _finish(measure(pictures, few, many, Console()), json)
+
+
+@bench_app.command("store")
+def bench_store(
+    pictures: Annotated[
+        int, typer.Option(help="Pictures of SWiG's shapes; each takes 9 MB of disk while it runs.")
+    ] = 512,
+    folder: Annotated[Path, typer.Option(help="Folder on the disk to be measured.")] = Path(),
+    few: Annotated[int, typer.Option(help="Pictures of the smaller run whose memory is measured.")] = 100,
+    many: Annotated[int, typer.Option(help="Pictures of the larger one.")] = 1000,
+    json: JsonOption = False,
+) -> None:
+    """Banks beside one file per picture, warm and cold, and beside what memory and disk can do."""
+    from pipeline.bench.store import bench_store as measure
+    from pipeline.console import Console
+
+    _finish(measure(pictures, few, many, folder, Console()), json)
 
 
 def _finish(result: Any, as_json: bool) -> None:

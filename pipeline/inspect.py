@@ -13,11 +13,9 @@ from cache.errors import UserError
 from cache.index import search as search_index
 from cache.keys import fingerprint
 from cache.kinds import KINDS
-from cache.manifest import find_leftovers, load_manifest
+from cache.manifest import load_manifest
 from cache.rationales import SCHEMA, read_quarantine, read_rationales
 from cache.vectors import RATIONALES
-from cache.verify import verify
-from pipeline.leak_rule import leak_rule
 from pipeline.result import Result
 from pipeline.row_filter import FAILED, check_filters, narrow
 from pipeline.table import csv_text, render, size
@@ -248,23 +246,3 @@ def search(workspace: Workspace, text: str, count: int) -> Result:
         for hit in found
     ]
     return Result(render(["cosine", "image", "rationale", "text"], cells), found)
-
-
-def verify_store(workspace: Workspace, fast: bool) -> Result:
-    """Every fault of the store; exit code 1 where there is one."""
-    manifest = load_manifest(workspace.store.require())
-    total = sum(part.bytes for part in manifest.parts)
-    with workspace.console.progress("verify", total, unit="byte") as advance:
-        trained = {sample.image for sample in workspace.data.split("train")}
-        faults = verify(workspace.store, fast, advance, leak_rule(workspace.data), trained)
-    lines = [f"{fault.file}{f' [{fault.key}]' if fault.key else ''}: {fault.reason}" for fault in faults]
-    skipped = ", checksums skipped" if fast else ""
-    verdict = f"{len(manifest.parts)} files, {size(total)}{skipped}: "
-    verdict += f"{len(faults)} faults" if faults else "whole"
-    stray = [path.relative_to(workspace.store.root).as_posix() for path in find_leftovers(workspace.store)]
-    if stray:
-        lines.append(
-            f"note: {len(stray)} unlisted files of a stopped run, e.g. {stray[0]}; the next one removes them"
-        )
-    data = {"faults": [asdict(fault) for fault in faults], "unlisted": stray}
-    return Result(printable("\n".join([*lines, verdict])), data, int(bool(faults)))

@@ -18,7 +18,7 @@ from cache.lock import writer_lock
 from cache.manifest import add_parts, put_in_force, remove_leftovers
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, append_quarantine, usable_texts
-from cache.vectors import PICTURES, RATIONALES
+from cache.vectors import PICTURES, RATIONALES, vector_versions
 from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
@@ -171,8 +171,10 @@ class Embedder:
             put_in_force(self.paths, family, mark)
         reader = BankReader(self.paths, header.name)
         wanted = job.row_keys()
-        todo = [image for image, key in wanted.items() if reader.row_keys.get(image) != key]
-        changed = sum(image in reader for image in todo)
+        changed = sum(reader.row_keys.get(image, key) != key for image, key in wanted.items())
+        # A row whose vectors were lost is made again with them: they are pooled before it is rounded.
+        found = [reader.row_keys, *([vector_versions(self.paths, family)] if family else [])]
+        todo = [image for image, key in wanted.items() if any(there.get(image) != key for there in found)]
         self._tell(header.name, len(wanted), len(todo), changed)
         done = len(wanted) - len(todo)
         with self.reporter.progress(header.name, len(wanted), done) as advance:

@@ -148,9 +148,11 @@ def embed_pictures(paths: StorePaths, images: Sequence[str] = IMAGES, version: i
 def small_store(root: Path) -> StorePaths:
     """Two rationale parts, one rejected attempt, a failure, two banks, labels, vectors, indexes."""
     paths = empty_store(root)
-    rejected = row(IMAGES[2], status="rejected", reason="too short", text="no")
+    retried = four(IMAGES[2])
+    retried[0] |= {"status": "rejected", "reason": "too short", "text": "no"}
+    retried.append(row(IMAGES[2], attempt=1))
     append_rationales(paths, [*four(IMAGES[0]), *four(IMAGES[1])], PRODUCER)
-    append_rationales(paths, [rejected, *four(IMAGES[2], attempt=1), *four(IMAGES[3])], PRODUCER)
+    append_rationales(paths, [*retried, *four(IMAGES[3])], PRODUCER)
     append_quarantine(paths, [QuarantineRow("bad.jpg", "data", "truncated", 0, "", "f")], PRODUCER)
     put_in_force(paths, "verbs", "v")
     labels = write_labels(paths, "verbs", ["jumping", "riding"], ["a", "b"], noise(2, 8), "v", PRODUCER)

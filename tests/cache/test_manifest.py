@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cache.atomic import TEMPORARY
+from cache.atomic import TEMPORARY, write_bytes
 from cache.errors import UserError
 from cache.keys import digest_bytes, fingerprint
 from cache.manifest import (
@@ -21,6 +21,7 @@ from cache.manifest import (
     editing,
     find_leftovers,
     load_manifest,
+    load_manifest_copy,
     next_number,
     part_file,
     put_in_force,
@@ -116,8 +117,8 @@ def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
     paths = empty_store(tmp_path)
     paths.manifest.write_bytes(text.encode("latin-1"))
     message = (
-        r"manifest.json is not JSON \(.+\); it is written all at once, so something else changed it: restore "
-        "it from a copy, or move the store away and run again$"
+        r"manifest.json is not JSON \(.+\); it is written all at once, so something else changed it: put its "
+        "copy back with `mipd-pipe inspect repair`, or move the store away and run again$"
     )
     with pytest.raises(UserError, match=message):
         load_manifest(paths)
@@ -151,7 +152,8 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path: Path) -> None:
     paths.manifest.write_text(paths.manifest.read_text().replace("sleeping", "sleepinh"))
     message = (
         r"manifest.json was changed after it was written: its contents have checksum [0-9a-f]{32}, it "
-        "records [0-9a-f]{32}; restore it from a copy, or move the store away and run again$"
+        "records [0-9a-f]{32}; put its copy back with `mipd-pipe inspect repair`, or move the store away and "
+        "run again$"
     )
     with pytest.raises(UserError, match=message):
         load_manifest(paths)
@@ -243,8 +245,8 @@ def test_a_store_that_lost_its_manifest_is_not_emptied(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     message = (
         rf"^{paths.manifest} is missing, but there are 12 parts, e.g. {paths.rationales}/part-00000.parquet: "
-        "without it they would be removed as leftovers; restore it from a copy, or move the store away and "
-        "run again$"
+        "without it they would be removed as leftovers; put its copy back with `mipd-pipe inspect "
+        "repair`, or move the store away and run again$"
     )
     with pytest.raises(UserError, match=message):
         remove_leftovers(paths)
@@ -317,3 +319,23 @@ def test_the_number_of_a_listed_file_that_was_deleted_is_not_given_again(tmp_pat
     )
     assert next_number(paths, paths.index, ".faiss") == 5
     assert next_number(paths, paths.vectors, ".faiss") == 0
+
+
+def test_the_copy_is_never_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop between the two writes leaves a copy that lists what is finished, and no older one."""
+    paths = empty_store(tmp_path)
+    assert load_manifest_copy(paths) == load_manifest(paths)
+
+    def stopped(target: Path, data: bytes) -> None:
+        if target == paths.manifest:
+            raise KeyboardInterrupt
+        write_bytes(target, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cache.manifest.write_bytes", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            put_in_force(paths, "verbs", "new")
+    assert load_manifest(paths).current == {}
+    assert load_manifest_copy(paths).current == {"verbs": "new"}
+    remove_leftovers(paths)
+    assert load_manifest_copy(paths) == load_manifest(paths), "the next writer begins with what counts"

@@ -109,7 +109,7 @@ def flips(data: bytes, name: str) -> Iterator[tuple[int, bytes]]:
 def test_a_flipped_byte_is_found_in_every_file(whole: StorePaths) -> None:
     """Listed files by their checksum; the manifest by its own; headers by their fingerprint."""
     parts = {part.path for part in load_manifest(whole).parts}
-    assert len(files_of(whole)) == len(parts) + 3, "the manifest and two headers are not listed"
+    assert len(files_of(whole)) == len(parts) + 4, "manifest, copy and two headers are not listed"
     for file in files_of(whole):
         name = file.relative_to(whole.root).as_posix()
         data = file.read_bytes()
@@ -121,9 +121,9 @@ def test_a_flipped_byte_is_found_in_every_file(whole: StorePaths) -> None:
                 continue
             faults = verify(whole)
             assert faults, f"{name}, byte {offset}"
-            if name in parts:
+            if name in parts or file == whole.manifest_copy:
                 assert [(fault.file, fault.key) for fault in faults] == [(name, "")], f"byte {offset}"
-                assert "do not match the manifest's checksum" in faults[0].reason
+                assert ("do not match the manifest's checksum" in faults[0].reason) == (name in parts)
             else:
                 assert [fault.file for fault in faults] == [f"banks/{file.parent.name}"], f"byte {offset}"
                 assert str(file) in faults[0].reason
@@ -218,7 +218,8 @@ def test_a_held_out_verb_in_an_accepted_rationale_is_named(
     rows[3] |= changes
     append_rationales(store, rows, PRODUCER)
     embed_texts(store)
-    assert verify(store) == [Fault("rationales", IMAGES[0], f"negative gaze names held-out verb {verb!r}")]
+    part = listed(store, "rationales").relative_to(store.root).as_posix()
+    assert verify(store) == [Fault(part, IMAGES[0], f"negative gaze names held-out verb {verb!r}")]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,47 @@ def test_a_rule_that_knows_the_annotation_takes_the_place_of_the_words(store: St
     assert {fault.key for fault in verify(store, leak=rule)} == {IMAGES[1]}
     assert len(seen) == 16
     assert {"image", "contrast_nouns", "text"} <= seen[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"request_key": ""}, "row 2 has no request key"),
+        ({"polarity": "glimpse"}, "row 2 is of no known aspect (glimpse, gaze) and polarity"),
+        ({"attempt": -1}, "row 2 has a negative attempt"),
+        ({"status": "maybe"}, "row 2 has a status other than accepted and rejected"),
+        ({"text": ""}, "row 2 is accepted but has no text"),
+        ({"score": 6}, "row 2 has a score other than 1 to 5"),
+    ],
+)
+def test_a_row_that_no_writer_writes_is_named_by_part_and_picture(
+    store: StorePaths, changes: Mapping[str, Any], reason: str
+) -> None:
+    rows = four("new.jpg")
+    rows[2] |= changes
+    append_rationales(store, rows, PRODUCER)
+    (fault,) = verify(store)
+    assert (fault.file, fault.key) == ("rationales/part-00002.parquet", "new.jpg")
+    assert fault.reason.startswith(reason)
+
+
+def test_a_bank_of_another_picture_set_is_named(store: StorePaths) -> None:
+    write_shard(store, bank_header("teacher-vision"), {"a.jpg": noise(3, 8), "b.jpg": noise(3, 8)})
+    shard = listed(store, "bank", "teacher-vision").relative_to(store.root).as_posix()
+    reason = "none of the bank's 2 pictures is in the data set: it is of another picture set"
+    assert verify(store, pictures=IMAGES) == [Fault(shard, "", reason)]
+    assert verify(store, pictures=[*IMAGES, "b.jpg"]) == [], "pictures may leave a data set"
+
+
+def test_a_row_of_other_dimensions_is_named_by_its_shard(store: StorePaths) -> None:
+    """A shard of another bank that was put in the place of this one's and listed as if it were its own."""
+    write_shard(store, bank_header("teacher-vision", shape=(4, 8)), {IMAGES[3]: noise(4, 8)})
+    shard = listed(store, "bank", VISION)
+    shutil.copy(listed(store, "bank", "teacher-vision"), shard)
+    relist(store, shard)
+    fault = verify(store)[0]
+    assert (fault.file, fault.key) == (shard.relative_to(store.root).as_posix(), IMAGES[3])
+    assert "has 128 bytes, the header says 48" in fault.reason
 
 
 def test_texts_that_changed_since_they_were_embedded_are_named(store: StorePaths) -> None:
@@ -334,9 +376,8 @@ def test_an_id_that_is_not_its_keys_is_named(store: StorePaths) -> None:
     pq.write_table(table, part)
     relist(store, part)
     id_ = VectorKey(IMAGES[3]).id
-    assert Fault(f"vectors/{PICTURES}", "other.jpg", f"vector id {id_} is not the id of its key") in verify(
-        store
-    )
+    name = part.relative_to(store.root).as_posix()
+    assert Fault(name, "other.jpg", f"vector id {id_} is not the id of its key") in verify(store)
 
 
 def test_a_missing_faiss_is_not_taken_for_a_fault(whole: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import yaml
 from cache.errors import FindingsError, UserError
 from cache.paths import StorePaths
 from cache.rationales import append_rationales, read_quarantine, read_rationales
-from pipeline import inspect, stage_one, stage_two
+from pipeline import health, inspect, stage_one, stage_two
 from pipeline.compare import compare
 from pipeline.config import Config
 from pipeline.workspace import Workspace
@@ -110,7 +110,7 @@ def test_a_verb_held_out_later_leaves_a_store_that_can_be_used(
     stage_one.generate_rationales(workspace)
     stage_one.embed_teacher(workspace)
     stage_two.train_student(workspace)
-    assert inspect.verify_store(workspace, fast=False).data["faults"] == []
+    assert health.verify_store(workspace, fast=False).data["faults"] == []
 
 
 def test_search_goes_on_where_a_rationale_was_replaced_after_embedding(

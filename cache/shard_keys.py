@@ -1,0 +1,34 @@
+"""Which rows one shard of a bank holds, whatever later shards replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lmdb
+
+from cache.errors import UserError
+from cache.manifest import Manifest
+from cache.paths import StorePaths
+from cache.shards import acquire, release
+
+
+def shard_keys(path: Path) -> dict[str, str]:
+    """Image -> hex key of its row, in the shard's own order. Raises UserError where it is damaged."""
+    try:
+        shard = acquire(path)
+        try:
+            return {
+                bytes(image).decode(): bytes(key).hex() for image, key in shard.transaction.cursor(shard.keys)
+            }
+        finally:
+            release(shard)
+    except (OSError, ValueError, lmdb.Error) as reason:
+        raise UserError(f"bank shard {path} cannot be read ({reason})") from None
+
+
+def shards_in_force(paths: StorePaths, manifest: Manifest, name: str) -> dict[str, str]:
+    """Image -> path, relative to the store, of the shard whose row of a bank is read."""
+    found: dict[str, str] = {}
+    for part in manifest.in_force("bank", name):
+        found |= dict.fromkeys(shard_keys(paths.root / part.path), part.path)
+    return found
