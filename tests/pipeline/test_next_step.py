@@ -1,0 +1,63 @@
+"""`mipd-pipe` alone names the command that goes on from what is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import stage_one
+from pipeline.config import Config, dump_config
+from pipeline.next_step import CHECKPOINT, next_step
+from pipeline.workspace import Workspace
+from stages.student.checkpoint import BEST
+
+
+def command(said: str) -> str:
+    return next(line for line in said.splitlines() if line.startswith("next: ")).removeprefix(
+        "next: mipd-pipe "
+    )
+
+
+def test_an_empty_folder_leads_to_the_demo_and_to_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = next_step(None)
+    assert "mipd-pipe run " in said
+    assert "mipd-pipe init --data DIR" in said
+
+
+def test_each_stage_that_is_done_leads_to_the_next(
+    tmp_path: Path, small_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    Path("mipd.yaml").write_text(dump_config(config))
+    workspace = Workspace(config)
+    assert command(next_step(None)) == "run"
+    stage_one.generate_rationales(workspace)
+    assert command(next_step(None)) == "embed-teacher"
+    stage_one.embed_teacher(workspace)
+    assert command(next_step(None)) == "train-student"
+    checkpoint = config.run_dir / CHECKPOINT
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    assert command(next_step(None)) == "evaluate"
+    (config.run_dir / "metrics.json").touch()
+    assert command(next_step(None)) == "inspect report"
+
+
+def test_a_missing_data_set_leads_to_init_and_a_named_file_is_named_again(
+    tmp_path: Path, small_config: Callable[..., Config]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_config(small_config(tmp_path / "run", f"data.root={tmp_path / 'gone'}")))
+    said = next_step(file)
+    assert f"data.root {tmp_path / 'gone'} is not there" in said
+    assert command(said) == f"init --data DIR -c {file}"
+
+
+def test_the_checkpoint_is_looked_for_where_training_puts_it() -> None:
+    assert CHECKPOINT.name == BEST
