@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cache.errors import FindingsError, MachineError, UserError
+from pipeline.stops import STOPPED, stops_unwind
 
 if TYPE_CHECKING:
     from pipeline.workspace import Workspace
 
-INTERRUPTED = 130
-TERMINATED = 128 + signal.SIGTERM
 _DEBUG = "MIPD_DEBUG"
 
 app = typer.Typer(
@@ -441,23 +439,18 @@ def _finish(result: Any, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Runs the command line and ends the process with the exit code of what happened."""
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()  # ends by SystemExit: 0, 2 for a mistake on the command line, 130 after Ctrl-C
+        with stops_unwind():
+            app()  # ends by SystemExit: 0, 2 for a mistake on the command line, 130 after Ctrl-C
     except (UserError, FindingsError, MachineError) as error:
         _fail(error, error.exit_code)
     except OSError as error:
         _fail(error, MachineError.exit_code)
     except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
+        if end.code in STOPPED:
             typer.echo("stopped; everything finished is kept: run the same command to go on", err=True)
         raise
     raise AssertionError("the app ends by SystemExit")
-
-
-def _terminate(number: int, _: Any) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C, so that finished rows are written and engines are closed."""
-    raise SystemExit(128 + number)
 
 
 def _fail(error: BaseException, code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait for the end of a step that must not be left in the middle."""
+"""Ctrl-C, SIGTERM and SIGHUP wait for the end of a step that must not be left in the middle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager

@@ -194,11 +194,11 @@ def test_a_prompt_that_goes_back_asks_for_nothing(
     assert back.rationales().filter("current").drop("current", "usable").equals(rows)
 
 
-@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_polite_stop_keeps_everything_finished(
     tmp_path: Path, small_config: Callable[..., Config], by: str, code: int
 ) -> None:
-    """Ctrl-C and SIGTERM write the unfinished part: only the picture in flight is asked again."""
+    """Each writes the unfinished part: only the picture in flight is asked again."""
     attempt = Attempt(tmp_path, small_config(tmp_path))
     attempt.start("generate-rationales", stop_after=33, by=by, expect=code)
     finished = attempt.finished()
