@@ -11,8 +11,22 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import multiprocessing, sys, time
+import multiprocessing, os, sys, time
 from stages.teacher.orphans import die_with_parent
+
+class Slow:
+    "Read by a spawned child while it unpickles what it is to run; its starter dies meanwhile."
+
+    def __reduce__(self):
+        return late, (os.getpid(),)
+
+def late(starter):
+    print(os.getpid(), flush=True)
+    while os.getppid() == starter:
+        time.sleep(0.01)
+    os.environ["MIPD_PIPE_STARTER"] = str(starter)
+    die_with_parent()
+    time.sleep(120)
 
 def child(send, protect):
     if protect:
@@ -20,7 +34,10 @@ def child(send, protect):
     send.send("ready")
     time.sleep(120)
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "late":
+    multiprocessing.get_context("spawn").Process(target=print, args=(Slow(),)).start()
+    time.sleep(120)
+elif __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[1])
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(send, sys.argv[2] == "yes"))
@@ -61,6 +78,27 @@ def test_a_child_ends_with_its_killed_parent(tmp_path: Path, method: str) -> Non
     while is_alive(pid) and time.monotonic() < end:
         os.sched_yield()
     assert not is_alive(pid)
+
+
+def test_a_child_whose_parent_died_before_it_could_ask_ends_by_itself(tmp_path: Path) -> None:
+    """Its parent is not known to multiprocessing yet, only by the number in its environment."""
+    pid = orphan_after_kill(tmp_path, "late", "yes")
+    end = time.monotonic() + 20
+    while is_alive(pid) and time.monotonic() < end:
+        os.sched_yield()
+    assert not is_alive(pid)
+
+
+def test_a_starter_that_lives_need_not_be_the_parent() -> None:
+    code = (
+        "import multiprocessing, os; from stages.teacher.orphans import die_with_parent\n"
+        "if __name__ == '__main__':\n"
+        f"    os.environ['MIPD_PIPE_STARTER'] = '{os.getpid()}'\n"
+        "    child = multiprocessing.get_context('fork').Process(target=die_with_parent)\n"
+        "    child.start(); child.join(); print(child.exitcode)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_without_it_the_child_lives_on(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def is_alive(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
-def wait_until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + WAIT
+def wait_until(true: Callable[[], bool], seconds: float = WAIT) -> bool:
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if true():
             return True
@@ -37,13 +38,20 @@ def wait_until(true: Callable[[], bool]) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """Every process below `pid` that runs Python; the resource tracker ends by itself and is left out."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return [
-        child for child in found if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    found: list[int] = []
+    with suppress(OSError):  # one that has ended meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [int(child), *descendants(int(child))]
+    return [child for child in found if b"resource_tracker" not in command(child)]
+
+
+def command(pid: int) -> bytes:
+    """What a process was started with; nothing of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def many(picture: Path) -> list[dict[str, Any]]:
