@@ -99,6 +99,13 @@ def check_key(path: str, settings: ServerSettings) -> Finding:
     )
 
 
+def require_endpoint(path: str, settings: ServerSettings) -> None:
+    """Raises MachineError where no endpoint can be asked at this moment; a run would wait for one."""
+    findings = check_endpoints(path, settings)
+    if all(finding.state == "missing" for finding in findings):
+        raise MachineError("; ".join(finding.found for finding in findings))
+
+
 def check_endpoints(path: str, settings: ServerSettings, patience: float = PATIENCE) -> list[Finding]:
     """Each endpoint: is it there, does it serve the model. One that is alive is enough to begin."""
     try:
@@ -115,8 +122,8 @@ def _endpoint(
     name = f"{path} {url}"
     if fault is None:
         return Finding(name, "ok", f"alive, serves {settings.model or 'one model'}")
-    if isinstance(fault, UserError):  # it is there, but ends the run by what it answers
-        return Finding(name, "missing", str(fault), f"correct {path}, or the endpoint")
+    if isinstance(fault, UserError):  # it is there, but of no use; alone, it ends the run by what it answers
+        return Finding(name, "warn" if another else "missing", str(fault), f"correct {path}, or the endpoint")
     mend = f"start it, as by `vllm serve {settings.model or 'MODEL'}`, or --set {path}.urls=[URL]"
     return Finding(name, "warn" if another else "missing", str(fault), mend)
 

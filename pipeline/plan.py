@@ -16,6 +16,7 @@ from pipeline.forecast.text import plan_text
 from pipeline.machine import Machine, disk_of, look_at_machine
 from pipeline.model_files import require_model
 from pipeline.needs import needs_of
+from pipeline.place_checks import require_endpoint
 from pipeline.result import Result
 from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
@@ -91,9 +92,13 @@ def _teaching(workspace: Workspace, probed: Probed | None, retry_failed: bool) -
 
 def _require_models(workspace: Workspace) -> None:
     """Those that decide what is asked: the text encoder draws contrasts, the others are in the keys."""
+    needs = needs_of(workspace.config)
     disk.require_encoder(workspace.config.embed.text)
-    for settings in needs_of(workspace.config).vllm.values():
+    for settings in needs.vllm.values():
         require_model(settings.model, settings.revision)
+    for path, server in needs.servers.items():
+        if not server.model:  # only an endpoint knows its name
+            require_endpoint(path, server)
 
 
 def _items(workspace: Workspace, teaching: _Teaching) -> list[disk.Item]:

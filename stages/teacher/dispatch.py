@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
-from cache.errors import MachineError
+from cache.errors import MachineError, UserError
 from stages.teacher.call_thread import CallThread
 from stages.teacher.chat import Reply
 from stages.teacher.clock import Clock
-from stages.teacher.endpoint import BusyError, Endpoint, FaultyError, RefusedError
+from stages.teacher.endpoint import BusyError, Endpoint, FaultyError, RefusedError, UnfitError
 from stages.teacher.engine import Answer, Request
 from stages.teacher.seat import DEATHS, Job, Seat
 from stages.teacher.server_settings import ServerSettings
@@ -53,7 +53,11 @@ class Dispatch:
         self._dark_since: float | None = None
 
     def answers(self, requests: Iterator[Request]) -> Iterator[Answer]:
-        """See `Engine.answer`. Raises MachineError when every endpoint has been dead for too long."""
+        """See `Engine.answer`.
+
+        Raises MachineError when no endpoint has been of use for too long, UserError as soon as all of them
+        are there and none serves the teacher.
+        """
         self._dark_since = self._clock.now()
         try:
             while True:
@@ -151,6 +155,8 @@ class Dispatch:
             return [_failed(job, str(reason))]
         except BusyError as reason:
             return self._charge(job, seat, reason)
+        except UnfitError as reason:
+            return [*self._bury(seat, reason), *self._charge(job, seat, reason)]
         except FaultyError as reason:
             job.fault = reason
             seat.doubted.append(job)
@@ -165,20 +171,25 @@ class Dispatch:
         seat.checking = False
         try:
             call.result()
-        except FaultyError as reason:
+        except (FaultyError, UnfitError) as reason:
             return self._bury(seat, reason)
         if seat.known and not seat.alive:
             self._say(f"{seat.endpoint.url} is back")
-        seat.alive = seat.known = True
+        seat.alive, seat.known, seat.unfit = True, True, False
         self._dark_since = None
         jobs, seat.on_trial = seat.on_trial, []
         if seat.doubted:  # they failed after this look at the endpoint began
             self._check(seat)
         return [answer for job in jobs for answer in self._charge(job, seat, _fault(job))]
 
-    def _bury(self, seat: Seat, reason: FaultyError) -> list[Answer]:
-        now = self._clock.now()
-        if seat.alive or not seat.known:
+    def _bury(self, seat: Seat, reason: FaultyError | UnfitError) -> list[Answer]:
+        """Takes an endpoint out until it is looked at again. Raises UserError where no other may serve."""
+        now, unfit, known_unfit = self._clock.now(), isinstance(reason, UnfitError), seat.unfit
+        seat.unfit = unfit
+        if unfit and all(other.unfit for other in self._seats):
+            whys = [other.why for other in self._seats if other is not seat]
+            raise UserError("; ".join([*whys, str(reason)]))
+        if seat.alive or not seat.known or (unfit and not known_unfit):
             self._say(f"{reason}; looked at again every {CHECK_SECONDS:g} seconds")
         seat.alive, seat.known, seat.why = False, True, str(reason)
         seat.check_at = now + max(CHECK_SECONDS, reason.pause)
@@ -187,7 +198,7 @@ class Dispatch:
         jobs, seat.on_trial, seat.doubted = seat.on_trial + seat.doubted, [], []
         answers = []
         for job in jobs:
-            job.deaths += _fault(job).arrived
+            job.deaths += _fault(job).arrived and not unfit
             job.due, job.failed_at = now, seat
             if job.deaths < DEATHS:
                 self._waiting.append(job)
@@ -195,7 +206,7 @@ class Dispatch:
                 answers.append(_failed(job, f"an endpoint died {DEATHS} times under it ({_fault(job)})"))
         return answers
 
-    def _charge(self, job: Job, seat: Seat, fault: FaultyError) -> list[Answer]:
+    def _charge(self, job: Job, seat: Seat, fault: FaultyError | UnfitError) -> list[Answer]:
         """Counts a failure at a living endpoint: the request waits and is sent again, or has failed."""
         now = self._clock.now()
         seat.paused_until = max(seat.paused_until, now + fault.pause)

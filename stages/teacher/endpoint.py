@@ -47,6 +47,16 @@ class BusyError(FaultyError):
     """The endpoint is alive and has too much to do."""
 
 
+class UnfitError(UserError):
+    """The endpoint is alive and does not serve this teacher: another model, a key it does not accept, a wrong
+    address; or what stands in front of it says so while it is started again.
+
+    The user's mistake where no other endpoint serves the teacher.
+    """
+
+    pause = 0.0
+
+
 def read_key(variable: str) -> str:
     """The key in an environment variable, or nothing. Raises UserError where it cannot be sent."""
     key = os.environ.get(variable, "").strip()
@@ -84,7 +94,7 @@ class Endpoint:
     async def check(self, model: str) -> None:
         """Returns where the endpoint is alive and serves `model`.
 
-        Raises FaultyError where it is out of reach or unwell, UserError where it serves other models or
+        Raises FaultyError where it is out of reach or unwell, UnfitError where it serves other models or
         refuses the key.
         """
         status, _, _ = await self._call("GET", f"{self.url.removesuffix('/v1')}/health", HEALTH_SECONDS)
@@ -92,7 +102,7 @@ class Endpoint:
             raise FaultyError(f"{self.url} answered {status} to the question for its health")
         names = await self.models()
         if model not in names:
-            raise UserError(
+            raise UnfitError(
                 f"{self.url} does not serve the model {model!r}; it serves {_list(names)}. Set "
                 "teacher.server.model to the name under which all endpoints serve the teacher"
             )
@@ -107,7 +117,7 @@ class Endpoint:
             raise FaultyError(f"{self.url}/models answered what is no list of models") from None
 
     async def ask(self, body: bytes) -> Reply:
-        """The reply to a chat request. Raises RefusedError, FaultyError or UserError."""
+        """The reply to a chat request. Raises RefusedError, FaultyError or UnfitError."""
         status, headers, data = await self._call("POST", f"{self.url}/chat/completions", self._seconds, body)
         if 400 <= status < 500 and status not in {401, 403, 404, 408, 425, 429}:
             raise RefusedError(self._said(status, data))
@@ -147,14 +157,14 @@ class Endpoint:
         if status == 200:
             return
         if status in {401, 403}:
-            raise UserError(
+            raise UnfitError(
                 f"{self.url} answered {status}: it does not accept the key; the environment variable "
                 f"{self._variable} {'holds the one that was sent' if self._key else 'is not set'}. Set it to "
                 "the endpoint's key, or teacher.server.key_variable to the variable that holds it"
             )
         if status < 500 and status not in {408, 425, 429}:
             hint = "" if self.url.endswith("/v1") else f"; addresses usually end in /v1: try {self.url}/v1"
-            raise UserError(f"{self._said(status, data)}. Mend teacher.server.urls or model{hint}")
+            raise UnfitError(f"{self._said(status, data)}. Mend teacher.server.urls or model{hint}")
         kind = BusyError if status == 429 else FaultyError
         raise kind(self._said(status, data), _retry_after(headers))
 

@@ -30,7 +30,10 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """What is known of an endpoint. `doubted` jobs failed there and wait to hear whether it is alive."""
+    """What is known of an endpoint. `doubted` jobs failed there and wait to hear whether it is alive.
+
+    unfit  it was there at the last look, and does not serve the teacher
+    """
 
     endpoint: Endpoint
     alive: bool = False
@@ -38,6 +41,7 @@ class Seat:
     checking: bool = False
     check_at: float = 0.0
     why: str = ""
+    unfit: bool = False
     paused_until: float = 0.0
     open: list[Job] = field(default_factory=list)
     doubted: list[Job] = field(default_factory=list)

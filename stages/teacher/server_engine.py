@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from queue import SimpleQueue
 from typing import Any
 
 from cache.errors import MachineError, UserError
@@ -13,8 +14,8 @@ from stages.printable import printable
 from stages.teacher.call_thread import CallThread
 from stages.teacher.chat import Reply, chat_body
 from stages.teacher.clock import Clock, WallClock
-from stages.teacher.dispatch import Dispatch
-from stages.teacher.endpoint import Endpoint, FaultyError, RefusedError, open_client, read_key
+from stages.teacher.dispatch import CHECK_SECONDS, Dispatch
+from stages.teacher.endpoint import Endpoint, FaultyError, RefusedError, UnfitError, open_client, read_key
 from stages.teacher.engine import Answer, Request
 from stages.teacher.fault_text import plain
 from stages.teacher.picture_url import picture_url
@@ -45,10 +46,12 @@ class ServerEngine:
     def identity(self) -> Mapping[str, Any]:
         """Names the model, as far as the endpoints can be known, and the sampling.
 
-        Asks an endpoint only where `model` is empty. Left out: addresses, key, concurrency, time-outs,
-        retries, and how a picture travels, none of which changes an answer.
+        Asks an endpoint only where `model` is empty, and then waits for one to answer as `answer` does. Left
+        out: addresses, key, concurrency, time-outs, retries, and how a picture travels, none of which changes
+        an answer.
 
-        Raises UserError where `model` is empty and several are served, MachineError where none can be asked.
+        Raises UserError where `model` is empty and several are served, MachineError where none can be asked
+        for `dead_after_seconds`.
         """
         settings = self.settings
         return {
@@ -67,12 +70,36 @@ class ServerEngine:
         return self.settings.model or self._only_model()
 
     def _only_model(self) -> str:
-        faults = []
-        for endpoint in self._open().endpoints:
+        since, patience, told = self._clock.now(), self.settings.dead_after_seconds, False
+        while isinstance(found := self._ask_for_model(), list):
+            faults = "; ".join(found)
+            if self._clock.now() - since >= patience:
+                raise MachineError(
+                    f"no endpoint could be asked for {patience:g} seconds which model it serves: {faults}. "
+                    "Start one of them, or set teacher.server.model"
+                )
+            if not told:
+                self._say(
+                    f"no endpoint tells which model it serves ({faults}); asked again every "
+                    f"{CHECK_SECONDS:g} seconds, for {patience:g} seconds at most"
+                )
+            told = True
+            self._clock.wait(SimpleQueue(), CHECK_SECONDS, calls=0)
+        return found
+
+    def _ask_for_model(self) -> str | list[str]:
+        """The only model of the first endpoint that tells, or why none does.
+
+        Raises UserError where several are served, or every endpoint is there and none will tell.
+        """
+        faults, line = [], self._open()
+        unfit = 0
+        for endpoint in line.endpoints:
             try:
-                names = self._open().thread.submit(endpoint.models()).result()
-            except FaultyError as reason:
+                names = line.thread.submit(endpoint.models()).result()
+            except (FaultyError, UnfitError) as reason:
                 faults.append(str(reason))
+                unfit += isinstance(reason, UnfitError)
                 continue
             if len(names) == 1:
                 return names[0]
@@ -81,16 +108,15 @@ class ServerEngine:
                 f"{endpoint.url} serves {len(names)} models ({shown}); set teacher.server.model to the one "
                 "that is the teacher"
             )
-        raise MachineError(
-            f"no endpoint can be asked which model it serves: {'; '.join(faults)}. Start one of them, or set "
-            "teacher.server.model"
-        )
+        if unfit == len(line.endpoints):
+            raise UserError("; ".join(faults))
+        return faults
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `Engine.answer`. Holds at most twice `concurrency` requests for each endpoint.
 
-        Raises UserError where an endpoint serves other models or refuses the key, MachineError when every
-        endpoint has been dead for `dead_after_seconds`.
+        Raises UserError where every endpoint serves other models or refuses the key, MachineError when none
+        has been of use for `dead_after_seconds`. One that is of no use is told, and the others go on.
         """
         line = self._open()
         dispatch = Dispatch(

@@ -515,12 +515,13 @@ def test_an_endpoint_that_says_nothing(silent: str) -> None:
     assert "did not answer within 0.1 seconds" in found
 
 
-def test_an_endpoint_with_other_models_is_at_fault_also_beside_a_good_one() -> None:
+def test_an_endpoint_with_other_models_is_missing_alone_and_a_warning_beside_a_good_one() -> None:
     with ScriptedServer(models=("other",)) as wrong, ScriptedServer() as good:
         (state, found), right = states([wrong.url, good.url])
-        assert state == "missing"
+        assert state == "warn"
         assert "does not serve the model 'teacher'" in found
         assert right[0] == "ok"
+        assert states([wrong.url])[0] == ("missing", found)
 
 
 def test_an_endpoint_that_leaves_the_model_open() -> None:

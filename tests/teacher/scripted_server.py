@@ -34,11 +34,14 @@ class Call(BaseHTTPRequestHandler):
         with server.lock:
             server.gets.append(self.path)
             ill, server.ill = server.ill > 0, max(server.ill - 1, 0)
+            status = server.models_status
+            if self.path == "/v1/models" and server.sick:
+                status, server.sick = server.sick_with, server.sick - 1
         if self.path == "/health":
             self.send(503 if ill else server.health, b"")
         elif self.path == "/v1/models":
             names = {"object": "list", "data": [{"id": name} for name in server.models]}
-            self.send(server.models_status, json.dumps(names).encode())
+            self.send(status, json.dumps(names).encode())
         else:
             self.send(404, b'{"detail":"Not Found"}')
 
@@ -128,7 +131,8 @@ class _Listener(ThreadingHTTPServer):
 class ScriptedServer:
     """`with ScriptedServer(script) as server:` listens at `server.url`; `stop` and `start` keep the port.
 
-    ill  that many next questions for its health are answered 503
+    ill   that many next questions for its health are answered 503
+    sick  that many next questions for its models are answered with `sick_with`
     """
 
     def __init__(self, script: Script = Call.answer, models: Sequence[str] = ("teacher",)) -> None:
@@ -139,7 +143,8 @@ class ScriptedServer:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.asked: Counter[int] = Counter()
-        self.open = self.most_open = self.ill = 0
+        self.open = self.most_open = self.ill = self.sick = 0
+        self.sick_with = 503
         self.hung_up = threading.Event()
         self.port = 0
         self._listener: _Listener | None = None

@@ -580,21 +580,109 @@ def test_several_models_have_to_be_chosen_from(engine: Any) -> None:
     assert "set teacher.server.model" in str(reason.value)
 
 
+def test_an_endpoint_that_is_still_loading_is_waited_for_to_tell_its_model(ask: Ask, engine: Any) -> None:
+    lines: list[str] = []
+    clock = PatientClock()
+    with ScriptedServer(models=["qwen"]) as server:
+        server.sick = 10
+        subject = engine(server, model="", clock=clock, say=lines.append)
+        assert subject.identity()["teacher"] == "qwen"
+        assert sum(clock.jumps) == 50
+        assert texts(list(subject.answer(ask(1)))) == all_answered(1)
+    (line,) = lines
+    assert line.startswith("no endpoint tells which model it serves (http://127.0.0.1:")
+    assert line.endswith("answered 503); asked again every 5 seconds, for 300 seconds at most")
+
+
 def test_no_endpoint_to_ask_for_the_model(engine: Any) -> None:
+    clock = PatientClock()
     with ScriptedServer() as server:
         server.stop()
-        with pytest.raises(MachineError, match="no endpoint can be asked which model it serves: http"):
-            engine(server, model="").identity()
+        words = "no endpoint could be asked for 300 seconds which model it serves: http"
+        with pytest.raises(MachineError, match=words):
+            engine(server, model="", clock=clock).identity()
+    assert sum(clock.jumps) == 300
 
 
-def test_an_endpoint_that_serves_something_else_is_told_before_anything_is_asked(
+def test_endpoints_that_all_refuse_to_tell_their_model_are_not_waited_for(engine: Any) -> None:
+    clock = PatientClock()
+    with ScriptedServer() as one, ScriptedServer() as two:
+        one.models_status = two.models_status = 401
+        with pytest.raises(UserError) as reason:
+            engine(one, two, model="", clock=clock).identity()
+    assert f"{one.url}/models" not in str(reason.value)
+    assert str(reason.value).count("answered 401: it does not accept the key") == 2
+    assert not clock.jumps
+
+
+def test_an_endpoint_that_serves_something_else_is_told_and_the_others_go_on(ask: Ask, engine: Any) -> None:
+    lines: list[str] = []
+    with ScriptedServer() as right, ScriptedServer(models=["student"]) as wrong:
+        subject = engine(right, wrong, say=lines.append)
+        assert texts(list(subject.answer(ask(*range(8))))) == all_answered(*range(8))
+        (line,) = lines
+        assert line.startswith(f"{wrong.url} does not serve the model 'teacher'; it serves 'student'.")
+    assert not wrong.bodies
+
+
+def test_endpoints_that_all_serve_something_else_end_the_run_before_anything_is_asked(
     ask: Ask, engine: Any
 ) -> None:
-    with ScriptedServer() as right, ScriptedServer(models=["student"]) as wrong:
+    clock = PatientClock()
+    with ScriptedServer(models=["a"]) as one, ScriptedServer(models=["b"]) as two:
         with pytest.raises(UserError) as reason:
-            list(engine(right, wrong).answer(ask(1)))
-        assert f"{wrong.url} does not serve the model 'teacher'; it serves 'student'." in str(reason.value)
-    assert not right.bodies
+            list(engine(one, two, clock=clock).answer(ask(1)))
+        for server, name in ((one, "a"), (two, "b")):
+            assert f"{server.url} does not serve the model 'teacher'; it serves '{name}'." in str(
+                reason.value
+            )
+    assert not clock.jumps
+    assert not one.bodies + two.bodies
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_proxy_that_is_started_again_costs_no_row(status: int, ask: Ask, engine: Any) -> None:
+    """It answers for the endpoint behind it, both when asked a question and when looked at."""
+
+    def behind_a_proxy(call: Call) -> None:
+        if len(call.scripted.bodies) > 4:
+            call.scripted.sick, call.scripted.sick_with = 3, status
+            call.scripted.script = Call.answer
+            call.fail(status, "no such backend")
+        else:
+            call.answer()
+
+    lines: list[str] = []
+    seeds = range(80)
+    with ScriptedServer() as steady, ScriptedServer(behind_a_proxy) as restarted:
+        subject = engine(
+            steady, restarted, clock=PatientClock(tick=0.5), say=lines.append, concurrency=2, retries=1
+        )
+        assert texts(list(subject.answer(ask(*seeds)))) == all_answered(*seeds)
+        assert len(restarted.bodies) > 8
+        assert lines[0].startswith(f"{restarted.url} answered {status}")
+        assert lines[-1] == f"{restarted.url} is back"
+
+
+def test_an_unfit_endpoint_beside_a_dead_one_is_waited_with(ask: Ask, engine: Any) -> None:
+    clock = PatientClock()
+    with ScriptedServer() as gone, ScriptedServer(models=["student"]) as wrong:
+        gone.stop()
+        with pytest.raises(MachineError) as reason:
+            list(engine(gone, wrong, clock=clock, dead_after_seconds=100).answer(ask(1)))
+    assert 1100 <= clock.time < 1110
+    assert f"{wrong.url} does not serve the model 'teacher'" in str(reason.value)
+
+
+def test_a_request_that_an_endpoint_alone_does_not_know_is_not_asked_for_ever(ask: Ask, engine: Any) -> None:
+    """Its models are there, and every question is answered with 404; the other one never comes up."""
+    odd = ScriptedServer(lambda call: call.fail(404, "no such route"))
+    with ScriptedServer() as gone, odd:
+        gone.stop()
+        found = texts(list(engine(gone, odd, retries=2).answer(ask(1, 2))))
+    assert set(found.values()) == {
+        f"error: {odd.url} answered 404: no such route. Mend teacher.server.urls or model (sent 3 times)"
+    }
 
 
 def test_an_address_without_v1_is_hinted_at(ask: Ask, engine: Any) -> None:
