@@ -12,7 +12,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +40,16 @@ def writer_lock(folder: Path, command: str) -> Iterator[None]:
 
 
 @contextmanager
-def shard_lock(folder: Path, command: str, shard: int, shards: int) -> Iterator[None]:
+def shard_lock(
+    folder: Path, command: str, shard: int, shards: int, terms: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Holds one of `shards` parts of the work in `folder`; the other parts may be held side by side.
 
-    Refused by name (UserError): beside a writer that works alone, a shard that is held already, and a shard
-    of another number of shards, which would overlap. Otherwise as `writer_lock`.
+    terms   what all that work side by side must have in common, by name
+
+    Refused by name (UserError): beside a writer that works alone, a shard that is held already, a shard of
+    another number of shards, which would overlap, and one with other terms than a held one. Otherwise as
+    `writer_lock`.
     """
     assert 0 <= shard < shards
     path, writer = _shard_file(folder, shard, shards), folder / "writer.lock"
@@ -58,7 +63,8 @@ def shard_lock(folder: Path, command: str, shard: int, shards: int) -> Iterator[
             _holding(writer, fcntl.LOCK_SH | fcntl.LOCK_NB, lambda: _only_one(folder, _holder(writer)))
         )
         _refuse_other_counts(folder, shard, shards)
-        _write_name(file, path, command)
+        _refuse_other_terms(folder, path, terms or {})
+        _write_name(file, path, command, terms)
         held = taking.pop_all()
     with held:
         yield
@@ -117,6 +123,33 @@ def _refuse_other_counts(folder: Path, shard: int, shards: int) -> None:
                 f"{other}/{count}; shard {shard}/{shards} would overlap with it: wait for all of "
                 f"{count} shards to end, or start this one as one of {count}"
             )
+
+
+def _refuse_other_terms(folder: Path, own: Path, terms: Mapping[str, str]) -> None:
+    for other, count in _held_shards(folder):
+        path = _shard_file(folder, other, count)
+        theirs = _terms(path)
+        if path == own or theirs is None:
+            continue
+        names = sorted(n for n in theirs.keys() | terms.keys() if theirs.get(n) != terms.get(n))
+        if names:
+            changes = "".join(
+                f"\n  {name}: {theirs.get(name, 'none')} -> {terms.get(name, 'none')}" for name in names
+            )
+            raise UserError(
+                f"{folder} is being written by {_holder(path)} as shard {other}/{count} with other settings, "
+                f"so rows of two kinds would mix:{changes}\nGive all shards the same settings, or wait for "
+                "that one to end"
+            )
+
+
+def _terms(path: Path) -> dict[str, str] | None:
+    """What a worker has noted; None where it has noted nothing yet."""
+    try:
+        found = json.loads(path.read_text()).get("terms")
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _taken(folder: Path, shard: int, shards: int) -> str:
@@ -184,9 +217,10 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def _write_name(descriptor: int, path: Path, command: str) -> None:
+def _write_name(descriptor: int, path: Path, command: str, terms: Mapping[str, str] | None = None) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "started": started}
+    holder |= {} if terms is None else {"terms": dict(terms)}
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)

@@ -145,7 +145,7 @@ class Generator:
         accepted rationale; everything finished is kept whatever is raised.
         """
         deadline = None if budget_hours is None else self._clock() + budget_hours * 3600
-        with self.shard.lock(self.paths, STAGE):
+        with self.shard.lock(self.paths, STAGE, self._maker.terms):
             remove_leftovers(self.paths, self.shard.tag or None)
             self._describe_data()
             plan = self.plan(retry_failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -23,9 +24,13 @@ class Shard:
         number, slash, count = text.partition("/")
         if not slash or not number.isdecimal() or not count.isdecimal():
             raise UserError(f"--shard {text!r} is not of the form i/n with whole numbers, e.g. 0/8 to 7/8")
+        if not int(count):
+            raise UserError(
+                f"--shard {text!r}: 0 shards have no first; the number after the slash is at least 1"
+            )
         if not int(number) < int(count):
             raise UserError(
-                f"--shard {text!r}: shards of {count} are numbered from 0 to {max(int(count) - 1, 0)}; "
+                f"--shard {text!r}: shards of {count} are numbered from 0 to {int(count) - 1}; "
                 "a job array that counts from 1 gives $((TASK - 1))"
             )
         return cls(int(number), int(count))
@@ -35,8 +40,11 @@ class Shard:
         """Marks the worker's files; empty where one worker does everything."""
         return f"{self.number}of{self.count}" if self.count > 1 else ""
 
-    def lock(self, paths: StorePaths, command: str) -> AbstractContextManager[None]:
-        """Keeps everybody else out; one of several shards, everybody but the others of the same count."""
+    def lock(self, paths: StorePaths, command: str, terms: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Keeps everybody else out; one of several shards, everybody but the others of the same count.
+
+        terms   what decides rows, by name: a shard with others than a living one is refused (UserError)
+        """
         if self.count == 1:
             return writer_lock(paths.root, command)
-        return shard_lock(paths.root, command, self.number, self.count)
+        return shard_lock(paths.root, command, self.number, self.count, terms)

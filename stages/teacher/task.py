@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,13 +20,16 @@ from stages.teacher.request_keys import RequestKeys, task_inputs
 from stages.teacher.settings import TeacherSettings
 
 AT_ONCE = 256  # pictures that are prepared together
+_LONG = 80  # characters of a setting that a message shows
 KEY_VERSION = 1  # raise it when a request key is made in another way: remembered ones are then forgotten
 
 
 class TaskMaker:
     """Turns samples into requests, the same for the same inputs on every call.
 
-    deciders   the identities of engine and judge: what decides all rows alike
+    terms      what decides all rows alike, by name and as text
+
+    deciders   identities of the engine, the rules and the judging model, if any: what decides all rows alike
     known      request keys worked out by earlier calls: choosing contrasts anew takes minutes for SWiG
     """
 
@@ -42,6 +46,16 @@ class TaskMaker:
         self.known = known
         prompt = prompt_identity(settings.prompt)  # the parser's version and the wording of a re-ask included
         self.prompt_id = fingerprint(prompt)[:12]
+        self.terms = _named(
+            "",
+            {
+                **dict(zip(("teacher", "rules", "judge"), deciders, strict=False)),
+                "prompt": prompt,
+                "contrasts": {"k": settings.contrast_k, "fingerprint": chooser.identity},
+                **{name: getattr(settings, name) for name in ("requests", "seed", "max_chars")},
+                "data": data.fingerprint,
+            },
+        )
         decided = [prompt, settings.seed, settings.requests, *map(dict, deciders)]
         self._common = fingerprint(decided)
         frames = {verb: asdict(frame) for verb, frame in data.vocabulary.frames.items()}
@@ -144,3 +158,14 @@ class TaskMaker:
             schema=answer_schema(kinds, settings.max_chars),
             seed=derive_number("sampling", settings.seed, *parts, bits=31),
         )
+
+
+def _named(name: str, value: Any) -> dict[str, str]:
+    """The values within a nested mapping by their dotted names; a long one is told by its fingerprint."""
+    if not isinstance(value, Mapping):
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return {name: text if len(text) <= _LONG else f"fingerprint {fingerprint(text)[:12]}"}
+    found: dict[str, str] = {}
+    for key, part in value.items():
+        found |= _named(f"{name}.{key}" if name else key, part)
+    return found

@@ -221,6 +221,29 @@ def test_the_shards_of_a_job_array_make_one_store(call: Call, undisturbed: Call)
     assert call().asked == 0
 
 
+def test_a_shard_with_other_settings_than_a_living_one_is_refused_by_name(call: Call) -> None:
+    refused: list[str] = []
+
+    def start_another(request: Request) -> None:
+        if not refused:
+            asked = call.asked
+            with pytest.raises(UserError) as reason:
+                call("teacher.seed=7", "teacher.judge.min_words=4", shard=Shard(1, 2))
+            refused.append(str(reason.value))
+            call(shard=Shard(1, 2))  # the same settings go on beside it
+            call.asked = asked
+
+    call(shard=Shard(0, 2), fault=start_another)
+    (message,) = refused
+    assert "is being written by `generate-rationales` (process" in message
+    assert "as shard 0/2 with other settings, so rows of two kinds would mix:" in message
+    changed = [line.split(":")[0].strip() for line in message.splitlines()[1:-1]]
+    assert changed == ["contrasts.fingerprint", "rules.min_words", "seed"]
+    assert "\n  seed: 0 -> 7\n" in message
+    assert message.endswith("Give all shards the same settings, or wait for that one to end")
+    call("teacher.seed=7", shard=Shard(1, 2))  # it has ended: the change asks again, as ever
+
+
 def test_a_shard_without_any_picture_has_nothing_to_do(call: Call, undisturbed: Call) -> None:
     shards = 4 * undisturbed.rows()["image"].n_unique()
     owners = {shard_of(image, shards) for image in undisturbed.rows()["image"]}

@@ -18,7 +18,12 @@ def test_another_form_is_refused(text: str) -> None:
         Shard.parse(text)
 
 
-@pytest.mark.parametrize("text", ["8/8", "9/8", "0/0"])
+@pytest.mark.parametrize("text", ["8/8", "9/8"])
 def test_a_number_beyond_the_last_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="a job array that counts from 1"):
         Shard.parse(text)
+
+
+def test_no_shards_at_all_are_refused_as_such() -> None:
+    with pytest.raises(UserError, match=r"--shard '0/0': 0 shards have no first; the number after the slash"):
+        Shard.parse("0/0")
