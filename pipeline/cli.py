@@ -262,7 +262,9 @@ def inspect_rows(
     score: Annotated[
         str | None, typer.Option(help="Points, e.g. 4 or 1-3; none = only rules judged.")
     ] = None,
-    versions: Annotated[bool, typer.Option("--versions", help="Show replaced versions too.")] = False,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="Show replaced versions, or mended failures, too.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="At most this many rows; 0 = all.")] = 20,
     csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
     json: JsonOption = False,

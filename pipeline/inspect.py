@@ -14,8 +14,9 @@ from cache.index import search as search_index
 from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
-from cache.rationales import SCHEMA, read_quarantine, read_rationales
+from cache.rationales import SCHEMA, read_rationales
 from cache.vectors import RATIONALES
+from pipeline.failures import read_failures
 from pipeline.result import Result
 from pipeline.row_filter import FAILED, check_filters, narrow
 from pipeline.table import csv_text, render, size
@@ -35,7 +36,7 @@ def summary(workspace: Workspace) -> Result:
     manifest = load_manifest(store)
     frame = read_rationales(store, ["image", "aspect", "polarity", "status", "reason", "text", "attempt"])
     current = frame.filter("current")
-    failed = read_quarantine(store)
+    failed = read_failures(store)
     banks = [
         _bank_summary(workspace, name)
         for name in sorted({p.name for p in manifest.parts if p.kind == "bank"})
@@ -44,16 +45,37 @@ def summary(workspace: Workspace) -> Result:
         "store": str(store.root),
         "data_fingerprint": manifest.data_fingerprint,
         "pictures": current["image"].n_unique(),
+        "complete": _complete(current.filter("usable")),
+        "training": _training_pictures(workspace),
         "rationales": _verdicts(current),
         "shortcut": _shortcuts(current.filter("usable")),
         "rejected_because": _counted(current.filter(pl.col("status") == "rejected"), "reason"),
         "older_rows": frame.height - current.height,
-        "failed": _counted(failed.filter(~pl.col("image").is_in(current["image"].implode())), "reason"),
+        "failed": _counted(failed.filter(~pl.col("mended")), "reason"),
+        "mended": int(failed["mended"].sum()),
         "banks": banks,
         "bytes": sum(part.bytes for part in manifest.parts),
         "files": len(manifest.parts),
     }
     return Result(_summary_text(data), data)
+
+
+def _complete(usable: pl.DataFrame) -> int:
+    """Pictures with a usable rationale of every kind."""
+    kinds = usable.group_by("image").agg(kinds=pl.struct("aspect", "polarity").n_unique())
+    return int((kinds["kinds"] == len(KINDS)).sum())
+
+
+def _training_pictures(workspace: Workspace) -> int | None:
+    """Training entries of the data set, unusable ones included; None where it is not at hand."""
+    settings = workspace.config.data
+    if not settings.root.exists():  # also the demo's, which asking for it would draw
+        return None
+    try:
+        data = workspace.data
+    except UserError:
+        return None
+    return len(data.split("train")) + len(data.training_errors)
 
 
 def _verdicts(current: pl.DataFrame) -> list[dict[str, Any]]:
@@ -119,11 +141,19 @@ def _bank_summary(workspace: Workspace, name: str) -> dict[str, Any]:
     }
 
 
+def _how_many(data: Mapping[str, Any]) -> str:
+    if data["training"] is None:
+        of = f"{data['pictures']} pictures with rationales (of how many is unknown without the data)"
+    else:
+        of = f"{data['training']} training pictures, {data['pictures']} of which have some"
+    return f"all four rationales are usable of {data['complete']} of {of}"
+
+
 def _summary_text(data: Mapping[str, Any]) -> str:
     lines = [f"store {data['store']}: {size(data['bytes'])} in {data['files']} files", ""]
     verdicts = data["rationales"]
     lines += [
-        f"rationales of {data['pictures']} pictures",
+        _how_many(data),
         render(list(verdicts[0]), [list(row.values()) for row in verdicts]),
     ]
     lines += _shortcut_lines(data["shortcut"])
@@ -132,6 +162,8 @@ def _summary_text(data: Mapping[str, Any]) -> str:
     for title, key in (("rejected because", "rejected_because"), ("pictures failed because", "failed")):
         if data[key]:
             lines += ["", title, *(f"  {count} x {printable(reason)}" for reason, count in data[key].items())]
+    if data["mended"]:
+        lines.append(f"mended since: {data['mended']}; `mipd-pipe inspect rows --status failed --versions`")
     if data["banks"]:
         lines += [
             "",
@@ -146,12 +178,19 @@ def _summary_text(data: Mapping[str, Any]) -> str:
 def rows(
     workspace: Workspace, filters: Mapping[str, str], versions: bool, limit: int, as_csv: bool = False
 ) -> Result:
-    """Rationale rows, or the quarantine where `status` is "failed"; as a table, or as CSV of all columns."""
+    """Rationale rows, or what failed and is not mended where `status` is "failed"; as a table, or as CSV.
+
+    versions  replaced rows, or mended failures, as well
+    """
     store = workspace.store.require()
     check_filters(filters)
     if filters.get("status") == FAILED:
-        frame = narrow(read_quarantine(store), {n: v for n, v in filters.items() if n != "status"})
-        columns = ["image", "stage", "attempts", "reason", "raw"]
+        frame = read_failures(store)
+        frame = narrow(
+            frame if versions else frame.filter(~pl.col("mended")),
+            {name: value for name, value in filters.items() if name != "status"},
+        )
+        columns = ["image", "stage", "attempts", "reason", "raw", *(["mended"] if versions else [])]
     else:
         frame = read_rationales(store)
         frame = narrow(frame if versions else frame.filter("current"), filters)
@@ -184,7 +223,7 @@ def show(workspace: Workspace, image: str) -> Result:
             f"no picture {image!r} in the data set or the store; "
             "give a file name as `mipd-pipe inspect rows` prints it"
         )
-    failures = read_quarantine(store).filter(pl.col("image") == image)
+    failures = read_failures(store).filter(pl.col("image") == image)
     names = sorted({part.name for part in load_manifest(store).parts if part.kind == "bank"})
     banks = [name for name in names if image in BankReader(store, name)]
     data = {
@@ -202,7 +241,10 @@ def show(workspace: Workspace, image: str) -> Result:
             f"{row['polarity']} {row['aspect']} (attempt {row['attempt']}, {verdict})",
             f"  {row['text']}",
         ]
-    lines += [f"failed in {row['stage']}: {row['reason']}" for row in failures.iter_rows(named=True)]
+    lines += [
+        f"failed in {row['stage']}: {row['reason']}" + (" (mended since)" if row["mended"] else "")
+        for row in failures.iter_rows(named=True)
+    ]
     lines += ["", "banks: " + (", ".join(banks) or "none")]
     return Result(printable("\n".join(lines)), data)
 
