@@ -36,8 +36,8 @@ def check_schema_is_obeyed(
 
     must_answer  False where the engine has failed at these pictures before
 
-    Raises UserError where the answer does not obey the schema, MachineError where no picture was answered
-    and one must be.
+    Raises UserError where the answer does not obey the schema or has too few tokens for it, MachineError
+    where no picture was answered and one must be.
     """
     fault = ""
     for number, example in enumerate(examples):
@@ -45,6 +45,8 @@ def check_schema_is_obeyed(
             example, key=f"canary#{role}#{number}", prompt=_PROMPT, schema=_SCHEMA, judged={}, greedy=True
         )
         (answer,) = engine.answer([request])
+        if answer.finish_reason == "length":  # tried again with more, as the real ones are
+            (answer,) = engine.answer([replace(request, key=f"{request.key}+", token_factor=2)])
         if answer.finish_reason != "error":
             _check(answer, role)
             return
@@ -62,11 +64,25 @@ def _check(answer: Answer, role: str) -> None:
         obeyed = json.loads(answer.text) in [{"seal": word} for word in _WORDS]
     except (ValueError, RecursionError):
         obeyed = False
-    if not obeyed:
-        shown = answer.text if len(answer.text) <= _SHOWN else answer.text[:_SHOWN] + "..."
+    if obeyed:
+        return
+    shown = answer.text if len(answer.text) <= _SHOWN else answer.text[:_SHOWN] + "..."
+    if answer.finish_reason == "length" and _begins_well(answer.text):
         raise UserError(
-            f"the {role} does not hold its answers to a JSON schema: asked for one of {', '.join(_WORDS)} "
-            f"under `seal`, it answered {shown!a} (finish reason {answer.finish_reason}). Every rationale "
-            "would be thrown away: serve the model with structured output, e.g. `vllm serve MODEL "
-            '--structured-outputs-config \'{"backend": "guidance"}\'`, or choose another engine'
+            f"the {role} was cut at its limit of tokens, and again at twice that, before a trial answer of "
+            f"ten tokens was whole (it wrote {answer.tokens_out} tokens, and of the answer {shown!a}): "
+            f"max_tokens of the {role} is too small, or the model thinks at length before it answers; raise it, or switch "
+            "thinking off"
         )
+    raise UserError(
+        f"the {role} does not hold its answers to a JSON schema: asked for one of {', '.join(_WORDS)} "
+        f"under `seal`, it answered {shown!a} (finish reason {answer.finish_reason}). Every rationale "
+        "would be thrown away: serve the model with structured output, e.g. `vllm serve MODEL "
+        '--structured-outputs-config \'{"backend": "guidance"}\'`, or choose another engine'
+    )
+
+
+def _begins_well(text: str) -> bool:
+    """Whether a cut answer is the beginning of one that obeys, white space aside; also an empty one is."""
+    written = "".join(text.split())
+    return any(f'{{"seal":"{word}"}}'.startswith(written) for word in _WORDS)

@@ -61,3 +61,36 @@ def test_a_picture_that_failed_before_need_not_be_answered() -> None:
     check_schema_is_obeyed(mute, EXAMPLES, "teacher", must_answer=False)
     with pytest.raises(UserError):
         check_schema_is_obeyed(engine(lambda _: "A man jumps."), EXAMPLES, "teacher", must_answer=False)
+
+
+def cut(text: str, needed: int) -> FaultyEngine:
+    """An engine whose answer is whole with `needed` times its limit of tokens, and cut to `text` below."""
+
+    def fault(request: Request) -> Answer:
+        whole = request.token_factor >= needed
+        return Answer(request.key, '{"seal": "tern"}' if whole else text, "stop" if whole else "length", 9, 4)
+
+    return FaultyEngine(VOCABULARY, fault)
+
+
+def test_an_answer_that_was_cut_is_tried_again_with_more_tokens() -> None:
+    engine = cut('{"se', needed=2)
+    check_schema_is_obeyed(engine, EXAMPLES, "teacher")
+    assert [request.token_factor for request in engine.asked] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"seal": "te', '{ "seal"  :'])
+def test_an_answer_that_is_cut_again_is_no_disobedience(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_schema_is_obeyed(cut(text, needed=3), EXAMPLES, "judge")
+    message = str(caught.value)
+    assert message.startswith("the judge was cut at its limit of tokens, and again at twice that")
+    assert f"it wrote 4 tokens, and of the answer {text!a}" in message
+    assert "max_tokens of the judge is too small" in message
+    assert "JSON schema" not in message
+
+
+@pytest.mark.parametrize("text", ["A man jumps over", '{"seal": "gull', '{"photo'])
+def test_a_cut_answer_in_prose_is_disobedience(text: str) -> None:
+    with pytest.raises(UserError, match="the teacher does not hold its answers to a JSON schema"):
+        check_schema_is_obeyed(cut(text, needed=3), EXAMPLES, "teacher")
