@@ -9,7 +9,6 @@ masked bank, one little-endian int32 length per sequence.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,14 +19,17 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.atomic import replacing, system_fault, write_bytes
+from cache.atomic import replacing, write_bytes
 from cache.codec import STORAGE_TYPES, StorageType, decode, encode, encoded_size
 from cache.errors import UserError
 from cache.fidelity import FidelityProbe
 from cache.keys import fingerprint
+from cache.lmdb_file import reading, writing
 from cache.manifest import Manifest, Part, describe_part, load_manifest, next_number
 from cache.paths import StorePaths
 from cache.read_threads import read_all
+from cache.replaced_parts import WAIT, read_anew
+from cache.row_places import Place
 from cache.shards import Shard, acquire, opening, release
 from cache.stored_rows import LENGTH_TYPE, StoredRows
 
@@ -123,12 +125,13 @@ class ShardWriter:
     renames the file into place, after which `part` describes it for the manifest.
     """
 
-    def __init__(self, header: BankHeader, env: lmdb.Environment, capacity: int) -> None:
+    def __init__(
+        self, header: BankHeader, env: lmdb.Environment, tables: tuple[Any, Any], capacity: int
+    ) -> None:
         self.header = header
         self.part: Part | None = None
         self.fidelity = FidelityProbe(header.shape, header.storage, capacity)
-        self._env = env
-        self._tables = (env.open_db(b"rows"), env.open_db(b"keys"))
+        self._env, self._tables = env, tables
         self._pending: list[tuple[bytes, bytes, bytes]] = []
 
     @staticmethod
@@ -139,16 +142,11 @@ class ShardWriter:
         """A writer for at most `capacity` rows. Disk faults are raised as MachineError."""
         folder = paths.bank(header.name)
         target = folder / f"{header.fingerprint[:12]}-{next_number(paths, folder, '.lmdb'):05d}.lmdb"
-        with replacing(target) as temporary, _system_faults():
-            env = _open_for_writing(temporary, header, capacity)
-            try:
-                writer = ShardWriter(header, env, capacity)
-                yield writer
-                writer._flush()
-                env.sync(True)
-                rows = writer._count()
-            finally:
-                env.close()
+        with replacing(target) as temporary, writing(temporary, capacity, header.row_bytes) as (env, *tables):
+            writer = ShardWriter(header, env, (tables[0], tables[1]), capacity)
+            yield writer
+            writer._flush()
+            rows = writer._count()
         if rows:
             told = {**producer, **writer.fidelity.record()}
             writer.part = describe_part(paths, target, "bank", rows, told, header.name, header.fingerprint)
@@ -194,22 +192,6 @@ class ShardWriter:
             return int(transaction.stat(self._tables[0])["entries"])
 
 
-@contextmanager
-def _system_faults() -> Iterator[None]:
-    try:
-        yield
-    except lmdb.Error as reason:
-        raise system_fault(reason) from reason
-
-
-def _open_for_writing(path: Path, header: BankHeader, capacity: int) -> lmdb.Environment:
-    # Each payload fills whole 4096-byte pages behind a 16-byte page header; keys need a few pages more.
-    pages = capacity * (header.row_bytes // 4096 + 3) + 1024
-    return lmdb.open(
-        str(path), subdir=False, map_size=pages * 4096, max_dbs=2, lock=False, sync=False, metasync=False
-    )
-
-
 def _lmdb_key(image: str) -> bytes:
     key = image.encode()
     if not 0 < len(key) <= _KEY_LIMIT:
@@ -224,9 +206,9 @@ def _lmdb_key(image: str) -> bytes:
 class _RowRead:
     """One row of a batch: where its bytes lie, and which row of the batch they become."""
 
-    shard: int
-    offset: int
-    descriptor: int
+    number: int
+    shard: Shard
+    place: Place
     row: int
     image: str
 
@@ -234,7 +216,7 @@ class _RowRead:
 class BankReader:
     """Read-only view of a bank's rows in force; a later shard's row replaces an earlier one's.
 
-    Shards are opened in the process that reads them, at the first read, so a reader may be handed to worker
+    Shards are opened at the first read, in the process that reads them: a reader may be handed to worker
     processes, forked or spawned.
     """
 
@@ -243,19 +225,19 @@ class BankReader:
 
         `row_keys` maps each image to the hex key of what decided its row.
         """
-        manifest = load_manifest(paths.require())
-        self.header = _header_in_force(paths, manifest, name)
-        self._root = paths.root
-        self._parts = manifest.in_force("bank", name)
+        self._paths, self._name = paths.require(), name
         self._open: dict[int, Shard] = {}
-        self._process = os.getpid()
+        read_anew(paths, lambda manifest: self._find_parts(manifest), self._read_all_keys)
+
+    def _find_parts(self, manifest: Manifest) -> tuple[BankHeader, list[Part]]:
+        return _header_in_force(self._paths, manifest, self._name), manifest.in_force("bank", self._name)
+
+    def _read_all_keys(self, found: tuple[BankHeader, list[Part]]) -> None:
+        self.header, self._parts = found
         self._shard_of: dict[str, int] = {}
         self.row_keys: dict[str, str] = {}
-        try:
-            for shard in range(len(self._parts)):
-                self._read_keys(shard)
-        finally:
-            self.close()
+        for number in range(len(self._parts)):
+            self._read_keys(number)
 
     def __len__(self) -> int:
         return len(self._shard_of)
@@ -279,9 +261,9 @@ class BankReader:
 
     def payload(self, image: str) -> memoryview:
         """The stored bytes of a row. Raises UserError as `read` does."""
-        rows = bytearray(self.header.row_bytes)
-        self._fill(self._find(image, 0), [memoryview(rows)])
-        return memoryview(rows).toreadonly()
+        row = memoryview(bytearray(self.header.row_bytes))
+        self._fill(self._find(image, 0), [row])
+        return row.toreadonly()
 
     def require_row(self, image: str) -> None:
         """Raises UserError where the bank has no such row, or one of another size; reads nothing of it."""
@@ -305,7 +287,7 @@ class BankReader:
                 rows.clear(row)
             else:
                 reads.append(self._find(image, row))
-        reads.sort(key=lambda read: (read.shard, read.offset))
+        reads.sort(key=lambda read: (read.number, read.place.offset))
         size = len(reads) * self.header.row_bytes
         read_all(reads, lambda read: self._fill(read, rows.parts(read.row)), size)
         return rows
@@ -318,20 +300,18 @@ class BankReader:
     def _find(self, image: str, row: int) -> _RowRead:
         number = self._number(image)
         with self._damage(number):
-            with opening():
-                shard = self._shard(number)
-            place = shard.places.find(image.encode())
+            shard = self._shard(number)
+            place = shard.find(image.encode())
             found, expected = place.size if place else 0, self.header.row_bytes
             if place is None or found != expected:
                 raise ValueError(f"the row of image {image!r} has {found} bytes, the header says {expected}")
             if place.offset + found > self._parts[number].bytes:
                 raise ValueError(f"it ends within the row of image {image!r}")
-        return _RowRead(number, place.offset, shard.descriptor, row, image)
+        return _RowRead(number, shard, place, row, image)
 
     def _fill(self, read: _RowRead, into: list[memoryview]) -> None:
-        with self._damage(read.shard):
-            if os.preadv(read.descriptor, into, read.offset) != self.header.row_bytes:
-                raise ValueError(f"it ends within the row of image {read.image!r}")
+        with self._damage(read.number):
+            read.shard.read(read.image.encode(), read.place, into)
 
     def _number(self, image: str) -> int:
         if image not in self._shard_of:
@@ -343,9 +323,8 @@ class BankReader:
 
     def close(self) -> None:
         """Closes the shards; the next read opens them again. Not while another thread reads."""
-        if self._process == os.getpid():
-            for shard in self._open.values():
-                release(shard)
+        for shard in self._open.values():
+            release(shard)
         self._open.clear()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -353,38 +332,51 @@ class BankReader:
         return {**self.__dict__, "_open": {}}
 
     def _shard(self, number: int) -> Shard:
-        if self._process != os.getpid():
-            # After a fork the parent's environments must not be used: a transaction belongs to one process.
-            self._open, self._process = {}, os.getpid()
-        if number not in self._open:
-            path, expected = self._path(number), self._parts[number].bytes
-            # Checked first: LMDB maps the file, and a read behind its end would kill the process (SIGBUS).
-            if (found := path.stat().st_size) != expected:
-                raise ValueError(f"it has {found} bytes, the manifest says {expected}")
-            self._open[number] = acquire(path)
-        return self._open[number]
+        shard = self._open.get(number)
+        if shard is not None:
+            return shard
+        with opening():
+            if number not in self._open:
+                self._open[number] = acquire(self._whole(number))
+            return self._open[number]
+
+    def _whole(self, number: int) -> Path:
+        """The file of a shard, which LMDB maps: a read behind its end would kill the process (SIGBUS)."""
+        path, expected = self._path(number), self._parts[number].bytes
+        if (found := path.stat().st_size) != expected:
+            raise ValueError(f"it has {found} bytes, the manifest says {expected}")
+        return path
 
     def _path(self, number: int) -> Path:
-        return self._root / self._parts[number].path
+        return self._paths.root / self._parts[number].path
 
     def _read_keys(self, number: int) -> None:
         with self._damage(number):
-            shard = self._shard(number)
-            found = [
-                (bytes(image).decode(), bytes(key).hex())
-                for image, key in shard.transaction.cursor(shard.keys)
-            ]
+            with reading(self._whole(number)) as opened:
+                found = dict(opened.row_keys())
             if len(found) != self._parts[number].rows:
                 raise ValueError(f"it has {len(found)} rows, the manifest says {self._parts[number].rows}")
         self.row_keys |= found
-        self._shard_of |= {image: number for image, _ in found}
+        self._shard_of |= dict.fromkeys(found, number)
 
     @contextmanager
     def _damage(self, number: int) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, lmdb.Error) as reason:
-            raise UserError(
-                f"bank shard {self._path(number)} cannot be read ({reason}); "
-                "find the damage with `mipd-pipe inspect verify`"
-            ) from None
+            raise self._named(number, reason) from None
+
+    def _named(self, number: int, reason: Exception) -> UserError:
+        path = self._path(number)
+        if isinstance(reason, FileNotFoundError) and not self._is_listed(number):
+            return UserError(
+                f"bank shard {path} was replaced or removed since this command began to read the bank "
+                f"{self._name!r}: {WAIT}"
+            )
+        return UserError(
+            f"bank shard {path} cannot be read ({reason}); find the damage with `mipd-pipe inspect verify`"
+        )
+
+    def _is_listed(self, number: int) -> bool:
+        listed = load_manifest(self._paths).of("bank", self._name)
+        return any(part.path == self._parts[number].path for part in listed)

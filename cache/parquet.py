@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 
 from cache.atomic import replacing
 from cache.errors import UserError
-from cache.manifest import Manifest, Part, load_manifest
+from cache.manifest import Manifest, Part
 from cache.paths import StorePaths
-
-_TRIES = 5  # a compaction replaces the parts of one kind once
+from cache.replaced_parts import read_anew
 
 
 def write_table(target: Path, table: pa.Table) -> None:
@@ -27,19 +26,9 @@ def read_listed(
 ) -> pa.Table:
     """The rows of the parts that `find` picks out of the manifest, as `read_parts` gives them.
 
-    `inspect compact` may put others in their place between the manifest and the reading: then it begins anew.
+    Begins anew where others take their place meanwhile, see `read_anew`.
     """
-    for _ in range(_TRIES):
-        parts = find(load_manifest(paths))
-        try:
-            return read_parts(paths, parts, schema, columns)
-        except UserError:
-            if find(load_manifest(paths)) == parts:
-                raise
-    raise UserError(
-        f"the parts of {paths.root} were replaced {_TRIES} times while they were read: wait for "
-        "`mipd-pipe inspect compact` to end, then run the same command again"
-    )
+    return read_anew(paths, find, lambda parts: read_parts(paths, parts, schema, columns))
 
 
 def read_parts(paths: StorePaths, parts: Sequence[Part], schema: pa.Schema, columns: list[str]) -> pa.Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Read = TypeVar("Read")
@@ -40,7 +40,10 @@ def read_all(reads: Sequence[Read], read: Callable[[Read], None], size: int) -> 
         _read_some(reads, read)
         return
     futures = [_threads().submit(_read_some, reads[number::tasks], read) for number in range(tasks)]
-    faults = [future.exception() for future in futures]
+    try:
+        faults = [future.exception() for future in futures]
+    finally:
+        wait(futures)  # Ctrl-C comes while the threads still fill the memory
     if fault := next(filter(None, faults), None):
         raise fault
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lmdb
@@ -13,16 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.atomic import replacing, system_fault
+from cache.atomic import replacing
 from cache.errors import UserError
 from cache.keys import digest_file
+from cache.lmdb_file import OpenFile, reading, writing
 from cache.manifest import Part, describe_part, next_number, part_file
 from cache.paths import StorePaths
-from cache.shards import Shard, acquire, release
 
 _BATCH = 2048  # rows in memory, and in a row group: what a reader of few columns has to skip over
 _COMMIT_BYTES = 64 << 20
-_TABLES = (b"rows", b"keys")
 
 
 def require_whole(paths: StorePaths, parts: Sequence[Part]) -> None:
@@ -122,37 +119,18 @@ def rewrite_shard(paths: StorePaths, part: Part, keep: Collection[str]) -> Part:
     old = paths.root / part.path
     stem = old.name.rpartition("-")[0]
     target = old.parent / part_file(stem, next_number(paths, old.parent, ".lmdb"), ".lmdb")
-    with replacing(target) as temporary, _opened(old) as shard:
-        env = lmdb.open(
-            str(temporary),
-            subdir=False,
-            map_size=part.bytes + (1 << 20),
-            max_dbs=len(_TABLES),
-            lock=False,
-            sync=False,
-            metasync=False,
-        )
-        try:
-            _copy_rows(shard, env, keep)
-            env.sync(True)
-        except lmdb.Error as reason:
-            raise system_fault(reason) from reason
-        finally:
-            env.close()
+    row_bytes = part.bytes // max(1, part.rows)  # with what its pages take beside
+    with (
+        replacing(target) as temporary,
+        reading(old) as source,
+        writing(temporary, len(keep), row_bytes) as (env, *tables),
+    ):
+        _copy_rows(source, env, tables, keep)
     return describe_part(paths, target, "bank", len(keep), part.producer, part.name, part.fingerprint)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Shard]:
-    shard = acquire(path)
-    try:
-        yield shard
-    finally:
-        release(shard)
-
-
-def _copy_rows(shard: Shard, env: lmdb.Environment, keep: Collection[str]) -> None:
-    rows, keys = (env.open_db(name) for name in _TABLES)
+def _copy_rows(source: OpenFile, env: lmdb.Environment, tables: Sequence[Any], keep: Collection[str]) -> None:
+    rows, keys = tables
     pending: list[tuple[bytes, bytes, bytes]] = []
     held = 0
 
@@ -164,11 +142,11 @@ def _copy_rows(shard: Shard, env: lmdb.Environment, keep: Collection[str]) -> No
                 transaction.put(image, key, db=keys, append=True)
         pending.clear()
 
-    for name, key in shard.transaction.cursor(shard.keys):
-        image = bytes(name)
-        if image.decode() in keep:
-            payload = bytes(shard.transaction.get(image, b"", db=shard.rows))
-            pending.append((image, bytes(key), payload))
+    for name, key in source.row_keys():
+        if name in keep:
+            image = name.encode()
+            payload = bytes(source.payload(image) or b"")
+            pending.append((image, bytes.fromhex(key), payload))
             held += len(payload)
         if held >= _COMMIT_BYTES:
             flush()

@@ -3,14 +3,14 @@
 LMDB's own look-up hands out the payload's memory, and its Python binding touches every page of it first: on a
 cold file one 4096-byte read after the other, 55 MB/s where the disk does 2,000. So the shard's tree of pages
 is followed here, as LMDB 0.9 lays it out on 64 bits (lmdb.h and mdb.c, data version 1), and the payload is
-then read in one go by whoever wants it. The format has not changed since 2011; another version is refused.
+then read in one go by whoever wants it. The format has not changed since 2011; another one is told apart by
+the first page, and left to LMDB itself.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple, overload
@@ -30,6 +30,10 @@ _NO_PAGE = (1 << 64) - 1
 _DEEPEST = 32
 
 
+class UnknownLayoutError(ValueError):
+    """The file is not laid out as is known here: by LMDB of another version, or for 32 bits."""
+
+
 class Place(NamedTuple):
     """Offset in the file and size of a row's payload."""
 
@@ -40,7 +44,8 @@ class Place(NamedTuple):
 class RowPlaces:
     """The rows of one shard. Keeps the pages of its tree, some 50 bytes a row, and nothing of the rows.
 
-    Every method raises ValueError or OSError where the file is damaged.
+    Every method raises ValueError or OSError where the file is damaged; making one raises UnknownLayoutError
+    where its layout is another.
     """
 
     def __init__(self, descriptor: int, table: bytes = b"rows") -> None:
@@ -66,8 +71,8 @@ class RowPlaces:
         """Page size, root of the table of tables, number of the transaction."""
         raw = self._bytes(offset + _PAGE.size, _META.size)
         magic, version, _, _, free, main, _, transaction = _META.unpack(raw)
-        if (magic, version) != (_MAGIC, _VERSION) or sys.byteorder != "little":
-            raise ValueError(f"its pages are of LMDB's data version {version}, not {_VERSION}")
+        if (magic, version) != (_MAGIC, _VERSION):
+            raise UnknownLayoutError(f"its pages are of LMDB's data version {version}, not {_VERSION}")
         size = _TABLE.unpack(free)[0]
         if size < _PAGE.size + _META.size:
             raise ValueError(f"it says that a page has {size} bytes")

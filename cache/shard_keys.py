@@ -7,21 +7,16 @@ from pathlib import Path
 import lmdb
 
 from cache.errors import UserError
+from cache.lmdb_file import reading
 from cache.manifest import Manifest
 from cache.paths import StorePaths
-from cache.shards import acquire, release
 
 
 def shard_keys(path: Path) -> dict[str, str]:
     """Image -> hex key of its row, in the shard's own order. Raises UserError where it is damaged."""
     try:
-        shard = acquire(path)
-        try:
-            return {
-                bytes(image).decode(): bytes(key).hex() for image, key in shard.transaction.cursor(shard.keys)
-            }
-        finally:
-            release(shard)
+        with reading(path) as opened:
+            return dict(opened.row_keys())
     except (OSError, ValueError, lmdb.Error) as reason:
         raise UserError(f"bank shard {path} cannot be read ({reason})") from None
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import lmdb
-
-from cache.row_places import RowPlaces
+from cache.lmdb_file import reading
+from cache.row_places import Place, RowPlaces, UnknownLayoutError
 
 # Device and inode: a store that was deleted and made again has other files of the same names.
 _File = tuple[int, int]
@@ -19,48 +18,92 @@ _File = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One open shard: its tables and the transaction that reads them, and the file itself.
+    """One open shard, whose rows are read through `descriptor` rather than out of the mapped file.
 
-    places   of the rows, which are read through `descriptor` rather than out of the mapped file: a whole row
-             in one go and not a page at a time, and without its pages counting as memory of this process
+    That takes a row in one go and not a page at a time, its pages do not count as memory of this process, a
+    file cut short is an error and not a SIGBUS, and a forked child may read on: every read names its offset.
+
+    places   None where LMDB of another version or machine laid the file out: then LMDB itself reads it, which
+             is slower and as right
     """
 
     file: _File
-    env: lmdb.Environment
-    rows: Any
-    keys: Any
-    transaction: lmdb.Transaction
+    path: Path
     descriptor: int
-    places: RowPlaces
+    places: RowPlaces | None
 
     @staticmethod
     def open(path: Path, file: _File) -> Shard:
-        env = lmdb.open(
-            str(path), subdir=False, readonly=True, lock=False, max_dbs=2, readahead=False, max_spare_txns=0
-        )
+        descriptor = os.open(path, os.O_RDONLY)
         with ExitStack() as undo:
-            undo.callback(env.close)
-            # Before the transaction begins: it would not see tables that were opened later.
-            rows, keys = (env.open_db(name, create=False) for name in (b"rows", b"keys"))
-            descriptor = _open_for_rows(path)
             undo.callback(os.close, descriptor)
-            places = RowPlaces(descriptor)
-            shard = Shard(file, env, rows, keys, env.begin(buffers=True), descriptor, places)
+            if hasattr(os, "posix_fadvise"):
+                # A batch's rows lie anywhere: what the system would read beyond each is read for nothing.
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+            shard = Shard(file, path, descriptor, _known_places(descriptor))
             undo.pop_all()
         return shard
 
+    def find(self, key: bytes) -> Place | None:
+        """Where the row of a key lies; None where there is none. Raises ValueError where it is damaged."""
+        if self.places is not None:
+            return self.places.find(key)
+        with reading(self.path) as opened:
+            payload = opened.payload(key)
+            return None if payload is None else Place(0, len(payload))
+
+    def read(self, key: bytes, place: Place, into: Sequence[memoryview]) -> None:
+        """Fills `into`, bytes that are as many as the row's, with the row that `find` found.
+
+        Raises ValueError where the file ends first, OSError where the disk fails.
+        """
+        if self.places is not None:
+            if not _read_fully(self.descriptor, list(into), place.offset):
+                raise ValueError(f"it ends within the row of image {key.decode()!r}")
+            return
+        with reading(self.path) as opened:
+            payload = opened.payload(key)
+            if payload is None or len(payload) != place.size:
+                raise ValueError("it changed while it was read")
+            _spread(payload, into)
+
     def close(self) -> None:
-        self.transaction.abort()
-        self.env.close()
         os.close(self.descriptor)
 
 
-def _open_for_rows(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY)
-    if hasattr(os, "posix_fadvise"):
-        # The rows of a batch lie anywhere: what the system would read beyond each is read for nothing.
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-    return descriptor
+def _known_places(descriptor: int) -> RowPlaces | None:
+    try:
+        return RowPlaces(descriptor)
+    except UnknownLayoutError:
+        return None
+
+
+def _read_fully(descriptor: int, into: list[memoryview], offset: int) -> bool:
+    """False where the file ends first. A read may bring less without that: on network disks, beyond 2 GiB."""
+    while into:
+        count = _read_some(descriptor, into, offset)
+        if not count:
+            return False
+        offset += count
+        while into and count >= len(into[0]):
+            count -= len(into.pop(0))
+        if count:
+            into[0] = into[0][count:]
+    return True
+
+
+def _read_some(descriptor: int, into: Sequence[memoryview], offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, into, offset)
+    raw = os.pread(descriptor, sum(map(len, into)), offset)  # systems without it pay with a copy
+    _spread(memoryview(raw), into)
+    return len(raw)
+
+
+def _spread(data: memoryview, into: Sequence[memoryview]) -> None:
+    for part in into:
+        count = min(len(part), len(data))
+        part[:count], data = data[:count], data[count:]
 
 
 @dataclass(slots=True)
@@ -71,7 +114,7 @@ class _Use:
     readers: int = 0
 
 
-# LMDB refuses to open a file twice in one process, and a data set may well have two readers of a bank.
+# A data set may well have several readers of a bank, and a process only so many open files.
 _open_shards: dict[_File, _Use] = {}
 _open_lock = threading.Lock()
 _reader_lock = threading.Lock()
@@ -82,21 +125,17 @@ def opening() -> AbstractContextManager[object]:
     return _reader_lock
 
 
-def _close_in_child() -> None:
-    """A forked child may not use its parent's environments, and not open the files again beside them."""
+def _renew_locks_in_child() -> None:
+    """A thread of the parent may have held them. What is open stays so: the child has its own descriptors."""
     global _open_lock, _reader_lock
-    _open_lock, _reader_lock = threading.Lock(), threading.Lock()  # a thread of the parent may have held them
-    for use in _open_shards.values():
-        use.shard.env.close()
-        os.close(use.shard.descriptor)
-    _open_shards.clear()
+    _open_lock, _reader_lock = threading.Lock(), threading.Lock()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_renew_locks_in_child)
 
 
 def acquire(path: Path) -> Shard:
-    """An open shard, to be given back with `release`. Raises OSError or lmdb.Error where it is damaged."""
+    """An open shard, to be given back with `release`. Raises OSError or ValueError where it is damaged."""
     status = path.stat()
     file = status.st_dev, status.st_ino
     with _open_lock:
@@ -107,7 +146,7 @@ def acquire(path: Path) -> Shard:
 
 
 def release(shard: Shard) -> None:
-    """Closes the shard when its last reader has given it back; its payloads are not valid any more."""
+    """Closes the shard when its last reader has given it back."""
     with _open_lock:
         use = _open_shards[shard.file]
         use.readers -= 1

@@ -48,8 +48,8 @@ class StoredRows:
         return (array for array in (self.values, self.scales, self.lengths) if array is not None)
 
     def parts(self, row: int) -> list[memoryview]:
-        """Where the bytes of one row go."""
-        return [array[row : row + 1].data for array in self.arrays]
+        """Where the bytes of one row go, each a flat view of bytes."""
+        return [array[row : row + 1].reshape(-1).view(np.uint8).data for array in self.arrays]
 
     def clear(self, row: int) -> None:
         """Makes a row one of zeros, of which no token counts."""

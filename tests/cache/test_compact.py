@@ -250,7 +250,7 @@ def test_a_reader_whose_parts_are_replaced_begins_anew(
     expected = reading(store)["rationales"]
     compact(store)
     monkeypatch.setattr(
-        "cache.parquet.load_manifest", lambda paths: stale.pop() if stale else load_manifest(paths)
+        "cache.replaced_parts.load_manifest", lambda paths: stale.pop() if stale else load_manifest(paths)
     )
     assert read_rationales(store).to_dicts() == expected
     assert not stale
@@ -262,7 +262,7 @@ def test_a_reader_that_never_catches_up_is_told_why(
     stale = load_manifest(store)
     compact(store)
     turns = iter([stale, load_manifest(store)] * 5)
-    monkeypatch.setattr("cache.parquet.load_manifest", lambda paths: next(turns))
+    monkeypatch.setattr("cache.replaced_parts.load_manifest", lambda paths: next(turns))
     message = (
         r"were replaced 5 times while they were read: wait for `mipd-pipe inspect compact` to end, then run"
     )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.row_places import RowPlaces
+from cache.row_places import RowPlaces, UnknownLayoutError
 
 
 def write(path: Path, tables: dict[bytes, dict[bytes, bytes]], goes: int = 1) -> None:
@@ -89,14 +89,15 @@ def test_finding_a_row_reads_none_of_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert sum(read) < 10 * 4096
 
 
-@pytest.mark.parametrize(("offset", "reason"), [(16, "not 1"), (20, "not 1")])
-def test_another_format_is_refused(tmp_path: Path, offset: int, reason: str) -> None:
+@pytest.mark.parametrize("offset", [16, 20])
+def test_another_layout_is_told_apart(tmp_path: Path, offset: int) -> None:
+    """By LMDB's magic number, which lies elsewhere on 32 bits and is turned round on big-endian machines."""
     path = tmp_path / "x.lmdb"
     write(path, {b"rows": {b"a": b"b"}})
     raw = bytearray(path.read_bytes())
     raw[offset] ^= 3
     path.write_bytes(raw)
-    with opened(path) as descriptor, pytest.raises(ValueError, match=reason):
+    with opened(path) as descriptor, pytest.raises(UnknownLayoutError, match=r"data version \d, not 1"):
         RowPlaces(descriptor)
 
 
