@@ -164,7 +164,13 @@ def _merge(paths: StorePaths, kind: str, parts: Sequence[Part], kept: Mask, rows
 
 def _shard_steps(paths: StorePaths, parts: Sequence[Part], stale_share: float) -> Iterator[_Step]:
     """Every shard by itself, so that no more room is needed than one takes."""
-    require_whole(paths, parts)
+    steps = list(_planned_shards(paths, parts, stale_share))
+    if steps:  # what is dropped must not follow from a damaged shard that only seems to replace it
+        require_whole(paths, parts)
+    yield from steps
+
+
+def _planned_shards(paths: StorePaths, parts: Sequence[Part], stale_share: float) -> Iterator[_Step]:
     keys = {part.path: shard_keys(paths.root / part.path) for part in parts}
     read_from = {image: path for path, images in keys.items() for image in images}
     for part in parts:

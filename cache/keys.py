@@ -29,10 +29,10 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """The same digest as `digest_bytes` of the file's contents, read in pieces."""
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
+    state, room = hashlib.blake2b(digest_size=DIGEST_BYTES), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(room):
+            state.update(room[:count])
     return state.hexdigest()
 
 

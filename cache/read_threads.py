@@ -1,4 +1,4 @@
-"""Threads of this process that read rows beside each other, shared by all its readers.
+"""Threads of this process that read beside each other: rows of a batch, and whole files.
 
 A disk reaches its rate only with several reads under way, and a copy out of the page cache is faster on two
 cores than on one; both let go of the interpreter while they work.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Read = TypeVar("Read")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 THREADS = 8
 _WORTH_A_THREAD = 256 << 10  # bytes; handing over less takes about as long as reading it
@@ -46,6 +48,18 @@ def read_all(reads: Sequence[Read], read: Callable[[Read], None], size: int) -> 
         wait(futures)  # Ctrl-C comes while the threads still fill the memory
     if fault := next(filter(None, faults), None):
         raise fault
+
+
+def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result]:
+    """`work` of each item, in order, by several threads at once; close it where it is not read to the end.
+
+    For what takes both disk and processor, as checksums do: one thread computes while another reads.
+    """
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="file-reader")
+    try:
+        yield from threads.map(work, items)
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _read_some(reads: Sequence[Read], read: Callable[[Read], None]) -> None:

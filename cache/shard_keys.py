@@ -18,7 +18,9 @@ def shard_keys(path: Path) -> dict[str, str]:
         with reading(path) as opened:
             return dict(opened.row_keys())
     except (OSError, ValueError, lmdb.Error) as reason:
-        raise UserError(f"bank shard {path} cannot be read ({reason})") from None
+        raise UserError(
+            f"bank shard {path} cannot be read ({reason}); find the damage with `mipd-pipe inspect verify`"
+        ) from None
 
 
 def shards_in_force(paths: StorePaths, manifest: Manifest, name: str) -> dict[str, str]:

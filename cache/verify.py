@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,6 +22,7 @@ from cache.manifest import Manifest, Part, load_manifest, load_manifest_copy
 from cache.parquet import read_parts
 from cache.paths import StorePaths
 from cache.rationales import SCHEMA, read_rationales, texts_key, usable_texts
+from cache.read_threads import in_order
 from cache.row_checks import CHECKED, row_faults
 from cache.shard_keys import shards_in_force
 from cache.vectors import PICTURES, RATIONALES, VectorKey, read_vectors, vector_schema
@@ -65,9 +68,10 @@ def verify(
     """
     manifest = load_manifest(paths.require())
     faults: list[Fault] = []
-    for part in manifest.parts:
-        faults += _file_faults(paths, part, fast)
-        advance(part.bytes)
+    with closing(in_order(lambda part: _file_faults(paths, part, fast), manifest.parts)) as found:
+        for part, of_file in zip(manifest.parts, found, strict=True):
+            faults += of_file
+            advance(part.bytes)
     faults += _header_faults(paths, _names(manifest, "bank"))
     copy = _copy_faults(paths)
     if faults:  # joins between files that are known to be damaged would only repeat it
@@ -112,22 +116,30 @@ def _readable(file: str, faults: Iterable[Fault]) -> Iterator[Fault]:
         yield Fault(file, "", str(reason))
 
 
-def _file_faults(paths: StorePaths, part: Part, fast: bool) -> Iterator[Fault]:
-    path = paths.root / part.path
+def _file_faults(paths: StorePaths, part: Part, fast: bool) -> list[Fault]:
+    """What is wrong with one file by itself."""
+    reason = _file_fault(paths.root / part.path, part, fast)
+    return [Fault(part.path, "", reason)] if reason else []
+
+
+def _file_fault(path: Path, part: Part, fast: bool) -> str | None:
     if not path.exists():
-        yield Fault(part.path, "", "listed in the manifest but missing")
-    elif path.stat().st_size != part.bytes:
-        yield Fault(part.path, "", f"has {path.stat().st_size} bytes, the manifest says {part.bytes}")
-    elif not fast and digest_file(path) != part.checksum:
-        yield Fault(part.path, "", f"contents do not match the manifest's checksum {part.checksum}")
-    elif path.suffix == ".parquet":
-        try:
-            rows = pq.read_metadata(path).num_rows
-        except (OSError, pa.ArrowException) as reason:
-            yield Fault(part.path, "", f"is no whole Parquet file ({reason})")
-        else:
-            if rows != part.rows:
-                yield Fault(part.path, "", f"has {rows} rows, the manifest says {part.rows}")
+        return "listed in the manifest but missing"
+    if path.stat().st_size != part.bytes:
+        return f"has {path.stat().st_size} bytes, the manifest says {part.bytes}"
+    if not fast and digest_file(path) != part.checksum:
+        return f"contents do not match the manifest's checksum {part.checksum}"
+    if path.suffix == ".parquet":
+        return _parquet_fault(path, part)
+    return None
+
+
+def _parquet_fault(path: Path, part: Part) -> str | None:
+    try:
+        rows = pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as reason:
+        return f"is no whole Parquet file ({reason})"
+    return None if rows == part.rows else f"has {rows} rows, the manifest says {part.rows}"
 
 
 def _rationale_faults(
@@ -187,7 +199,7 @@ def _bank_faults(
     bank = BankReader(paths, name)
     for image in bank.images:
         try:
-            bank.payload(image)
+            bank.require_row(image)  # its bytes were held against the checksum, or are not to be read
         except UserError as damage:
             bank.close()  # its shard is opened once more, to be named
             yield Fault(shards_in_force(paths, manifest, name)[image], image, str(damage))

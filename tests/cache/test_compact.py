@@ -118,9 +118,11 @@ def test_few_files_are_left_and_read_the_same(store: StorePaths) -> None:
     assert len(headers) == 3, "the header of replaced settings is gone"
 
 
-def test_a_second_call_finds_nothing_to_do(store: StorePaths) -> None:
+def test_a_second_call_finds_nothing_to_do(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And reads no bank for it, which would take an hour."""
     compact(store)
     before = store.manifest.read_bytes()
+    monkeypatch.setattr("cache.rewrite.digest_file", lambda path: pytest.fail(f"{path} was read whole"))
     report = compact(store)
     assert store.manifest.read_bytes() == before
     assert report.dropped == {}
@@ -241,6 +243,34 @@ def test_a_bank_reader_that_was_open_goes_on(store: StorePaths) -> None:
     compact(store, stale_share=0.0)
     assert {image: bytes(bank.payload(image)) for image in bank.images} == before
     bank.close()
+
+
+def test_a_bank_reader_whose_shards_are_gone_says_to_try_again(store: StorePaths) -> None:
+    """It knew them before the compaction and opens them after it, as a new worker of a training run does."""
+    bank = BankReader(store, VISION)
+    compact(store, stale_share=0.0)
+    left = {part.path for part in load_manifest(store).of("bank", VISION)}
+    gone = next(part.path for part in bank._parts if part.path not in left)
+    message = (
+        rf"^bank shard {store.root / gone} was replaced or removed since this command began to read the bank "
+        r"'student-vision': wait for `mipd-pipe inspect compact` to end, then run the same command again$"
+    )
+    with pytest.raises(UserError, match=message):
+        bank.read_batch(bank.images)
+    assert len(BankReader(store, VISION)) == len(IMAGES), "which then goes well"
+
+
+def test_a_bank_whose_shards_are_replaced_while_its_keys_are_read_is_read_anew(
+    store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale, expected = [load_manifest(store)], reading(store)[VISION]
+    compact(store, stale_share=0.0)
+    monkeypatch.setattr(
+        "cache.replaced_parts.load_manifest", lambda paths: stale.pop() if stale else load_manifest(paths)
+    )
+    bank = BankReader(store, VISION)
+    assert {i: (bank.row_keys[i], bytes(bank.payload(i))) for i in sorted(bank.images)} == expected
+    assert not stale
 
 
 def test_a_reader_whose_parts_are_replaced_begins_anew(

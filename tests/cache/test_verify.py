@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from cache.kinds import KINDS
 from cache.manifest import editing, load_manifest
 from cache.paths import StorePaths
 from cache.rationales import append_rationales
+from cache.shards import Shard
 from cache.vectors import PICTURES, RATIONALES, VectorKey
 from cache.verify import Fault, verify
 from tests.cache.small_store import (
@@ -138,6 +140,37 @@ def test_fast_mode_skips_the_checksums_alone(store: StorePaths) -> None:
     bank.write_bytes(data)
     assert verify(store, fast=True) == []
     assert [fault.file for fault in verify(store)] == [bank.relative_to(store.root).as_posix()]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_every_byte_of_a_bank_is_read_once_and_in_fast_mode_never(
+    whole: StorePaths, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real bank is larger than memory: a second reading would double the hours."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("a row's payload was read")
+
+    monkeypatch.setattr(Shard, "read", read)
+    digested: list[str] = []
+
+    def digest(path: Path) -> str:
+        digested.append(path.name)
+        return digest_file(path)
+
+    monkeypatch.setattr("cache.verify.digest_file", digest)
+    assert verify(whole, fast) == []
+    expected = [] if fast else [Path(part.path).name for part in load_manifest(whole).parts]
+    assert sorted(digested) == sorted(expected)
+
+
+def test_a_stopped_verification_ends_its_threads(whole: StorePaths) -> None:
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(whole, advance=stop)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("file-reader")]
 
 
 @pytest.mark.parametrize("fast", [False, True])
