@@ -103,8 +103,9 @@ def init(
 
 @app.command()
 def run(config: ConfigOption = None, set_: SetOption = None) -> None:
-    """All stages in order, skipping what is done; ends with the result table."""
+    """All stages in order, skipping what is done; ends with the result table and the report."""
     from pipeline import stage_one, stage_two
+    from pipeline.report.report import write_report
 
     workspace = _workspace(config, set_)
     stage_two.refuse_other_data(workspace)
@@ -112,7 +113,9 @@ def run(config: ConfigOption = None, set_: SetOption = None) -> None:
     stage_one.embed_teacher(workspace)
     stage_two.train_student(workspace)
     typer.echo(stage_two.evaluate(workspace).text)
+    report = write_report(workspace)
     typer.echo(stage_two.whereabouts(workspace))
+    typer.echo(f"report      {report.text}")
 
 
 @app.command("demo-data")
@@ -187,12 +190,21 @@ def evaluate(
     config: ConfigOption = None,
     set_: SetOption = None,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    per_verb: Annotated[
+        bool, typer.Option("--per-verb", help="Also print the figures of each verb.")
+    ] = False,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Also print what the verbs recognised worst are taken for.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Measure the best checkpoint: SWiG's metrics on seen, rare, unseen and all verbs."""
+    """Measure the best checkpoint: SWiG's metrics on seen, rare, unseen and all verbs.
+
+    Writes metrics.json, .md and .tex, per_verb.csv, confusion.csv and predictions.parquet into the run.
+    """
     from pipeline import stage_two
 
-    _finish(stage_two.evaluate(_workspace(config, set_), split), json)
+    _finish(stage_two.evaluate(_workspace(config, set_), split, per_verb, confusion), json)
 
 
 @app.command()
@@ -200,12 +212,15 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders that were evaluated; the first is the reference.")
     ],
+    figures: Annotated[
+        str, typer.Option(help="Figures to show, e.g. top5.verb,gt.value_all; by subset each.")
+    ] = "top1.verb,top1.grnd",
     json: JsonOption = False,
 ) -> None:
     """Figures of several runs side by side; runs that differ in the seed alone are averaged."""
     from pipeline import compare as comparison
 
-    _finish(comparison.compare(runs), json)
+    _finish(comparison.compare(runs, [figure.strip() for figure in figures.split(",")]), json)
 
 
 @app.command()

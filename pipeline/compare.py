@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,44 @@ import yaml
 
 from cache.errors import UserError
 from pipeline.result import Result
-from pipeline.table import render
+from stages.data.sample import SUBSETS
+from stages.printable import printable
 from stages.settings import changed_settings
+from stages.student.metrics import SETTINGS
 
-_SUBSETS = ("all", "seen", "rare", "unseen")
-# Where a run lies and how it was seeded is no difference of method.
-_PLACE = ("run_dir", "store_dir")
+_SUBSETS = ("all", *SUBSETS)
+_PARTS = (*_SUBSETS, "h-mean")
+# Where a run lies, how it was seeded and what is told beside its figures is no difference of method.
+_NO_METHOD = ("run_dir", "store_dir", "evaluate")
+FIGURES = tuple(f"{setting}.{name}" for setting, names in SETTINGS.items() for name in names)
+_WIDTH = 100
+_CELL = 14
 
 
-def compare(folders: Sequence[Path]) -> Result:
-    """Top-1 verb and grounded value of each group, mean and standard deviation over its runs, in percent.
+def compare(folders: Sequence[Path], figures: Sequence[str] = ("top1.verb", "top1.grnd")) -> Result:
+    """Each group of runs: mean and standard deviation of the figures on every subset, in percent.
 
     The first folder's group is the reference; the others are named by the settings in which they differ
-    from it. Raises UserError where a folder holds no evaluated run.
+    from it. Raises UserError where a folder holds no evaluated run or a figure is unknown.
     """
+    _require_known(figures)
     groups: dict[str, list[dict[str, Any]]] = {}
     reference = _settings(folders[0])
     _require_same_split(folders)
     for folder in folders:
         name = ", ".join(changed_settings(reference, _settings(folder))) or "reference"
         groups.setdefault(name, []).append(_metrics(folder))
-    figures = {name: _figures(runs) for name, runs in groups.items()}
-    head = ["settings", "runs", *(f"{title} {part}" for title in _FIGURES for part in (*_SUBSETS, "h-mean"))]
-    rows = [[name, len(runs), *map(_cell, figures[name].values())] for name, runs in groups.items()]
-    data = [{"settings": name, "runs": len(runs), "figures": figures[name]} for name, runs in groups.items()]
-    return Result(render(head, rows), data)
+    data = [
+        {"settings": name, "runs": len(runs), "figures": {figure: _parts(runs, figure) for figure in figures}}
+        for name, runs in groups.items()
+    ]
+    return Result("\n".join(_lines(data, figures)), data)
+
+
+def _require_known(figures: Sequence[str]) -> None:
+    for figure in figures:
+        if figure not in FIGURES:
+            raise UserError(f"--figures {figure!r} is not one of {', '.join(FIGURES)}")
 
 
 def _require_same_split(folders: Sequence[Path]) -> None:
@@ -49,16 +63,11 @@ def _require_same_split(folders: Sequence[Path]) -> None:
         )
 
 
-_FIGURES = {"verb": ("top1", "verb"), "grnd": ("top1", "grnd")}
-
-
-def _figures(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float] | None]:
-    figures: dict[str, dict[str, float] | None] = {}
-    for title, (setting, name) in _FIGURES.items():
-        for subset in _SUBSETS:
-            figures[f"{title} {subset}"] = _spread([run["subsets"][subset][setting][name] for run in runs])
-        figures[f"{title} h-mean"] = _spread([run["harmonic_mean"][setting][name] for run in runs])
-    return figures
+def _parts(runs: Sequence[Mapping[str, Any]], figure: str) -> dict[str, dict[str, float] | None]:
+    """Subset -> mean and deviation over the runs; None where no run has the figure."""
+    setting, name = figure.split(".")
+    found = {subset: _spread([run["subsets"][subset][setting][name] for run in runs]) for subset in _SUBSETS}
+    return {**found, "h-mean": _spread([run["harmonic_mean"][setting][name] for run in runs])}
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
@@ -68,13 +77,28 @@ def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
     return {"mean": statistics.fmean(known), "deviation": statistics.stdev(known) if len(known) > 1 else 0.0}
 
 
+def _lines(groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Iterator[str]:
+    """One block a figure, one line a group: however many figures, no line is wider than a terminal."""
+    for number, group in enumerate(groups, 1):
+        runs = f"{group['runs']} run{'s' * (group['runs'] != 1)}"
+        told = printable(f"{number:>2}  {group['settings']} ({runs})")
+        yield from textwrap.wrap(told, _WIDTH, subsequent_indent=" " * 4, break_on_hyphens=False)
+    yield ""
+    yield " " * 4 + "".join(f"{part:>{_CELL}}" for part in _PARTS)
+    for figure in figures:
+        yield figure
+        for number, group in enumerate(groups, 1):
+            cells = (_cell(group["figures"][figure][part]) for part in _PARTS)
+            yield f"{number:>4}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
+
+
 def _cell(figure: Mapping[str, float] | None) -> str:
     return "-" if figure is None else f"{figure['mean']:.1f} ± {figure['deviation']:.1f}"
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     fields = yaml.safe_load(_read(folder / "config.yaml"))
-    settings = {key: value for key, value in fields.items() if key not in _PLACE}
+    settings = {key: value for key, value in fields.items() if key not in _NO_METHOD}
     settings["train"] = {key: value for key, value in settings["train"].items() if key != "seed"}
     return settings
 

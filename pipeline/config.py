@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from cache.errors import UserError
 from stages.data.settings import DataSettings
 from stages.settings import PathSetting, Settings
+from stages.student.evaluation_settings import EvaluationSettings
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.settings import TeacherSettings
@@ -35,6 +36,7 @@ class Config(Settings):
     student: StudentSettings = StudentSettings()
     losses: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
+    evaluate: EvaluationSettings = EvaluationSettings()
 
     @property
     def store(self) -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from cache.atomic import replacing, write_bytes
 from cache.errors import FindingsError, UserError
 from cache.keys import fingerprint
 from cache.manifest import load_manifest
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
+from pipeline.evaluation_files import show, tell, write_files
 from pipeline.leak_rule import leak_rule
 from pipeline.result import Result
 from pipeline.workspace import Workspace
@@ -23,7 +22,6 @@ from stages.student.device import choose_device
 from stages.student.evaluate import evaluate as evaluate_student
 from stages.student.label_store import read_label_texts
 from stages.student.leakage import refuse_leaks
-from stages.student.metrics import render_table, summarise
 from stages.student.tensor_file import load_facts
 from stages.student.train import Trainer, TrainingData
 
@@ -143,8 +141,14 @@ def _fingerprints(workspace: Workspace, train: StoreDataset) -> dict[str, str]:
     return marks
 
 
-def evaluate(workspace: Workspace, split: str = "test") -> Result:
-    """`mipd-pipe evaluate`: writes metrics.json and predictions.parquet, returns the table."""
+def evaluate(
+    workspace: Workspace, split: str = "test", per_verb: bool = False, confusion: bool = False
+) -> Result:
+    """`mipd-pipe evaluate`: writes the files of `evaluation_files`, returns the table.
+
+    per_verb   adds the figures of each verb
+    confusion  adds what the verbs recognised worst are taken for
+    """
     if split not in ("dev", "test"):
         allowed = ", ".join(name for name in get_args(Split) if name != "train")
         raise UserError(f"--split {split!r} is not one of {allowed}; training pictures are not evaluated on")
@@ -171,24 +175,13 @@ def evaluate(workspace: Workspace, split: str = "test") -> Result:
             config.train.num_workers,
             advance,
         )
-    subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
-    metrics = summarise(evaluation.results, subsets, "dev" if split == "dev" else "test")
-    _write_metrics(workspace, metrics)
-    with replacing(config.run_dir / f"predictions{_suffix(split)}.parquet") as temporary:
-        evaluation.predictions.write_parquet(temporary)
+    telling = tell(evaluation, data, "dev" if split == "dev" else "test", config.evaluate)
+    write_files(telling, config.run_dir)
+    figures = telling.metrics["harmonic_mean"]
+    workspace.console.event("evaluated", split=split, harmonic_mean=figures)
     notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]
-    return Result("\n".join([*notes, render_table(metrics)]), metrics)
-
-
-def _suffix(split: str) -> str:
-    """The test set's files are the run's; those of the dev set lie beside them."""
-    return "" if split == "test" else f"-{split}"
-
-
-def _write_metrics(workspace: Workspace, metrics: dict[str, Any]) -> None:
-    name = f"metrics{_suffix(metrics['split'])}.json"
-    write_bytes(workspace.config.run_dir / name, (json.dumps(metrics, indent=1) + "\n").encode())
-    workspace.console.event("evaluated", split=metrics["split"], harmonic_mean=metrics["harmonic_mean"])
+    shown = show(telling, per_verb, confusion)
+    return Result("\n".join([*notes, shown.text]), shown.data)
 
 
 def _require_same_labels(workspace: Workspace, facts: dict[str, Any]) -> None:

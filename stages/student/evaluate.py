@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.batches import batches
@@ -59,8 +61,9 @@ def evaluate(
     for chosen, batch in zip(rows, load(dataset, rows, workers), strict=True):
         samples = [dataset.samples[row] for row in chosen]
         predicted = predict_batch(student, labels, batch.to(device), samples, dataset.geometry)
-        results.append(score(batch.images, predicted, _truth(batch, samples), never_right))
-        said += _rows(samples, predicted, vocabulary)
+        scored = score(batch.images, predicted, _truth(batch, samples), never_right)
+        results.append(scored)
+        said += _rows(samples, predicted, scored, vocabulary)
         advance(len(samples))
     student.train(was_training)
     return Evaluation(PictureResults.join(results), pl.DataFrame(said, schema=PREDICTION_SCHEMA))
@@ -107,35 +110,55 @@ def _truth(batch: Batch, samples: list[Sample]) -> Truth:
     )
 
 
+# The file of predictions, one row per picture. Roles, nouns and boxes are those of the annotated verb, which
+# is what SWiG's figures compare, also where another verb is ranked first.
 PREDICTION_SCHEMA: dict[str, pl.DataType] = {
     "image": pl.String(),
     "split": pl.String(),
-    "verb": pl.String(),
-    "top_verbs": pl.List(pl.String),
+    "verb": pl.String(),  # the annotated one
+    "rank": pl.Int32(),  # of that among all verbs, 0 = first; a tie counts against it
+    "top_verbs": pl.List(pl.String),  # the five most probable, the annotated one last among equals
     "top_probabilities": pl.List(pl.Float32),
     "roles": pl.List(pl.String),
-    "nouns": pl.List(pl.String),
+    "nouns": pl.List(pl.String),  # classes: WordNet ids, and `blank` for a role that is not filled
+    "noun_right": pl.List(pl.Boolean),  # an annotator gave this noun
     "boxes": pl.List(pl.List(pl.Float32)),  # x1 y1 x2 y2 in pixels; null where the student says none
+    "ground_right": pl.List(pl.Boolean),  # noun and box right, or rightly no box
 }
 
 
-def _rows(samples: list[Sample], predicted: Prediction, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
-    probabilities = predicted.verb_logits.softmax(dim=-1)
-    top = probabilities.topk(min(TOP, probabilities.shape[1]), dim=-1)
+def _rows(
+    samples: list[Sample], predicted: Prediction, scored: PictureResults, vocabulary: Vocabulary
+) -> Iterator[dict[str, Any]]:
+    top = top_verbs(predicted.verb_logits, scored.verb)
+    probabilities = predicted.verb_logits.softmax(dim=-1).gather(1, top)
     for i, sample in enumerate(samples):
         count = len(sample.roles)
         yield {
             "image": sample.image,
             "split": sample.split,
             "verb": sample.verb,
-            "top_verbs": [vocabulary.verbs[verb] for verb in top.indices[i].tolist()],
-            "top_probabilities": top.values[i].tolist(),
+            "rank": scored.rank[i],
+            "top_verbs": [vocabulary.verbs[verb] for verb in top[i].tolist()],
+            "top_probabilities": probabilities[i].tolist(),
             "roles": list(sample.roles),
             "nouns": [vocabulary.nouns[noun] for noun in predicted.nouns[i, :count].tolist()],
+            "noun_right": scored.noun_right[i, :count].tolist(),
             "boxes": [
                 box if there else None
                 for box, there in zip(
                     predicted.boxes[i, :count].tolist(), predicted.has_box[i, :count].tolist(), strict=True
                 )
             ],
+            "ground_right": scored.ground_right[i, :count].tolist(),
         }
+
+
+def top_verbs(logits: Tensor, verb: NDArray[np.int64]) -> Tensor:
+    """[B, V] and [B] -> [B, 5] the most probable verbs; fewer where there are fewer.
+
+    Among equals the annotated one comes last, as in `scoring.rank_of`.
+    """
+    annotated = np.arange(logits.shape[1]) == verb[:, None]
+    order = np.lexsort((annotated, -logits.numpy()), axis=-1)
+    return torch.from_numpy(order[:, :TOP].copy())

@@ -1,4 +1,4 @@
-"""SWiG's metrics: from what was right in each picture to the table of a run.
+"""SWiG's metrics: from what was right in each picture to the figures of a run.
 
 Every figure is averaged over the pictures of a verb first and over verbs second, in percent:
 verb        the right verb is ranked first (top1), or among the first five (top5)
@@ -7,6 +7,9 @@ value_all   the nouns of all roles are right
 grnd        share of the roles whose noun and grounding are right
 grnd_all    noun and grounding of all roles are right
 Under top1 and top5 a picture whose verb is not ranked so has nothing right; under gt the verb is given.
+
+SWiG's own script differs in two details: it takes `verb` over all pictures (the same where every verb has as
+many), and asks boxes to overlap by more than half, counted in whole pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Figures = dict[str, float | None]
 ROLE_FIGURES = ("value", "value_all", "grnd", "grnd_all")
 TOP_FIGURES = ("verb", *ROLE_FIGURES)
 SETTINGS: Mapping[str, tuple[str, ...]] = {"top1": TOP_FIGURES, "top5": TOP_FIGURES, "gt": ROLE_FIGURES}
-TITLES = {"top1": "top-1 verb", "top5": "top-5 verbs", "gt": "given verb"}
+FIGURES = sum(map(len, SETTINGS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,14 @@ def summarise(results: PictureResults, subset_of: Sequence[Subset], split: Split
     subset_of  for each verb class, the subset it belongs to
     A subset without pictures has null for every figure, and so has the harmonic mean of what is missing.
     """
-    pictures = _picture_figures(results)
-    verbs, counts = np.unique(results.verb, return_counts=True)
-    means = (
-        np.stack([pictures[results.verb == verb].mean(axis=0) for verb in verbs]) if len(verbs) else pictures
-    )
+    verbs, counts, means = verb_means(results)
     subsets: dict[str, dict[str, Any]] = {}
-    for subset in ("all", *SUBSETS):
-        chosen = np.array([subset in ("all", subset_of[verb]) for verb in verbs], dtype=bool)
+    for subset, chosen in members(verbs, subset_of).items():
+        row = (100 * means[chosen].mean(axis=0)).tolist() if chosen.any() else None
         subsets[subset] = {
             "samples": int(counts[chosen].sum()),
             "verbs": int(chosen.sum()),
-            **_name_figures(means[chosen].mean(axis=0) if chosen.any() else None),
+            **name_figures(row),
         }
     return {
         "split": split,
@@ -107,28 +106,23 @@ def selection_figure(metrics: Mapping[str, Any], subset: str, select: str) -> fl
     return None if None in all_figures else sum(all_figures) / len(all_figures)
 
 
-def render_table(metrics: Mapping[str, Any]) -> str:
-    """The metrics as text for a terminal, 79 columns wide; the harmonic mean is of seen and unseen."""
-    names = "".join(f"{name:>10}" for name in TOP_FIGURES)
-    lines = [
-        f"{metrics['split']} set, in percent, averaged per verb and then over verbs",
-        f"{'':<14}{'pictures':>9}{'verbs':>6}{names}",
-    ]
-    for setting, title in TITLES.items():
-        lines.append(title)
-        for subset, figures in metrics["subsets"].items():
-            head = f"  {subset:<12}{figures['samples']:>9}{figures['verbs']:>6}"
-            lines.append(head + _row(figures[setting]))
-        lines.append(f"  {'harmonic mean':<27}" + _row(metrics["harmonic_mean"][setting]))
-    return "\n".join(lines)
+def verb_means(results: PictureResults) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """The verbs that have pictures, in their order [U], how many each has [U], and their figures [U, 14]."""
+    verbs, inverse, counts = np.unique(results.verb, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(verbs), FIGURES))
+    np.add.at(sums, inverse, picture_figures(results))
+    return verbs, counts, sums / counts[:, None]
 
 
-def _row(figures: Figures) -> str:
-    cells = (figures.get(name) for name in TOP_FIGURES)
-    return "".join(f"{'-':>10}" if cell is None else f"{cell:>10.2f}" for cell in cells)
+def members(verbs: Sequence[int] | NDArray[np.int64], subset_of: Sequence[Subset]) -> dict[str, Bools]:
+    """For "all" and every subset, which of the verbs belong to it: [U]."""
+    return {
+        subset: np.array([subset in ("all", subset_of[verb]) for verb in verbs], dtype=bool)
+        for subset in ("all", *SUBSETS)
+    }
 
 
-def _picture_figures(results: PictureResults) -> Floats:
+def picture_figures(results: PictureResults) -> Floats:
     """[M, 14] in 0..1, in the order of SETTINGS."""
     assert results.role_mask.any(axis=1).all(), "every verb has at least one role"
     roles = results.role_mask.sum(axis=1)
@@ -143,7 +137,7 @@ def _picture_figures(results: PictureResults) -> Floats:
     return figures
 
 
-def _name_figures(row: Floats | None) -> dict[str, Figures]:
-    """[14] in 0..1 -> percent under their names; None everywhere where there is no row."""
-    values = iter([None] * 14 if row is None else (100 * row).tolist())
+def name_figures(row: Sequence[Any] | None) -> dict[str, dict[str, Any]]:
+    """[14] values in the order of SETTINGS -> the same under their names; None everywhere without a row."""
+    values = iter([None] * FIGURES if row is None else row)
     return {setting: {name: next(values) for name in names} for setting, names in SETTINGS.items()}

@@ -77,18 +77,21 @@ def test_a_finished_run_is_skipped_and_shows_the_same_table(finished: Config, sh
     assert json.loads((finished.run_dir / "metrics.json").read_text()) == metrics
     for subset in ("all", "seen", "rare", "unseen"):
         for setting in ("top1", "top5", "gt"):
-            figures = metrics["subsets"][subset][setting].values()
-            row = "".join(f"{figure:>10.2f}" for figure in figures)
-            assert row in shell.out, (subset, setting)
+            for figure in metrics["subsets"][subset][setting].values():
+                assert f" {figure:.2f} ±" in shell.out, (subset, setting)
     for place in ("store", "checkpoint-best.safetensors", "metrics.json", "predictions.parquet"):
         assert place in shell.out
+    assert shell.out.splitlines()[-1].startswith(f"report      {finished.run_dir / 'report.html'}: ")
+    assert (finished.run_dir / "report.html").stat().st_size > 100_000
 
 
 def test_a_run_leaves_the_files_it_promises(finished: Config) -> None:
     run = finished.run_dir
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    for name in ("config.yaml", "events.jsonl", "metrics.json", "predictions.parquet", "store/manifest.json"):
-        assert name in names
+    assert {
+        "config.yaml", "events.jsonl", "metrics.json", "metrics.md", "metrics.tex", "per_verb.csv",
+        "confusion.csv", "predictions.parquet", "report.html", "store/manifest.json",
+    } <= names  # fmt: skip
     events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert {"rationales-finished", "banks-finished", "epoch", "evaluated"} <= set(events)
     ended = [
@@ -260,12 +263,52 @@ def test_figures_of_the_dev_set_lie_beside_those_of_the_test_set(
     assert json.loads((tmp_path / "run" / "metrics-dev.json").read_text())["split"] == "dev"
 
 
+def test_verbs_and_what_they_are_taken_for_are_told_where_asked(finished: Config, shell: Shell) -> None:
+    command = ("evaluate", "-c", file_of(finished), "--per-verb", "--confusion")
+    assert shell.run(*command) == 0
+    assert max(map(len, shell.out.splitlines())) <= 110
+    told = shell.out
+    assert shell.run(*command, "--json") == 0
+    data = json.loads(shell.out)
+    predictions = pl.read_parquet(finished.run_dir / "predictions.parquet")
+    missed = predictions.filter(pl.col("rank") > 0)
+    confusion = pl.read_csv(finished.run_dir / "confusion.csv")
+    assert confusion["times"].sum() == missed.height
+    assert len(data["confusion"]) == min(10, missed["verb"].n_unique())
+    worst = data["confusion"][0]
+    pairs = confusion.filter(pl.col("verb") == worst["verb"]).select("taken_for", "times").iter_rows()
+    assert dict(pairs) == worst["taken_for"]
+    verbs = pl.read_csv(finished.run_dir / "per_verb.csv")
+    assert verbs.to_dicts() == data["per_verb"]
+    assert verbs["top1_verb"].mean() == pytest.approx(data["subsets"]["all"]["top1"]["verb"])
+    assert verbs["pictures"].sum() == predictions.height
+    for verb in (worst["verb"], verbs["verb"][0]):
+        assert f"\n{verb} " in told
+
+
+def test_evaluation_needs_no_teacher_bank_and_no_rationale(
+    finished: Config, tmp_path: Path, shell: Shell
+) -> None:
+    shutil.copytree(finished.run_dir, tmp_path / "run")
+    store = StorePaths(tmp_path / "run" / "store")
+    for folder in (store.rationales, store.vectors, store.index, *store.root.glob("banks/*")):
+        if folder.name != "student-vision":
+            shutil.rmtree(folder)
+    before = {
+        name: (tmp_path / "run" / name).read_bytes() for name in ("metrics.json", "predictions.parquet")
+    }
+    for name in before:
+        (tmp_path / "run" / name).unlink()
+    assert shell.run("evaluate", "-c", file_of(finished), "--set", f"run_dir={tmp_path}/run") == 0, shell.err
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in before} == before
+
+
 def test_compare_averages_runs_that_differ_in_the_seed_alone(finished: Config, shell: Shell) -> None:
     assert shell.run("compare", finished.run_dir, finished.run_dir, "--json") == 0
     (group,) = json.loads(shell.out)
     metrics = json.loads((finished.run_dir / "metrics.json").read_text())
     assert group["runs"] == 2
-    assert group["figures"]["verb seen"] == {
+    assert group["figures"]["top1.verb"]["seen"] == {
         "mean": metrics["subsets"]["seen"]["top1"]["verb"],
         "deviation": 0.0,
     }

@@ -10,7 +10,7 @@ import torch
 
 from stages.data.geometry import Geometry
 from stages.student.dataset import StoreDataset
-from stages.student.evaluate import evaluate
+from stages.student.evaluate import evaluate, top_verbs
 from stages.student.labels import assemble_labels
 from stages.student.model import Student
 from stages.student.settings import StudentSettings
@@ -44,6 +44,26 @@ def test_each_picture_is_scored_once_in_order(tmp_path: Path, student: Student) 
     assert len(first["nouns"]) == len(first["boxes"]) == 2
     assert len(first["top_verbs"]) == 3
     assert sum(first["top_probabilities"]) == pytest.approx(1.0)
+
+
+def test_a_prediction_says_what_the_figures_are_made_of(tmp_path: Path, student: Student) -> None:
+    images = ("a.jpg", "b.jpg", "c.jpg")
+    samples = [sample(image, verb, "test") for image, verb in zip(images, VOCABULARY.verbs, strict=True)]
+    dataset = StoreDataset(make_store(tmp_path, images, ()), samples, VOCABULARY, teacher=False)
+    texts = assemble_labels(torch.randn(3, 16), torch.randn(5, 16), [[0, 1], [2], [3, 4]], torch.randn(5, 16))
+    found = evaluate(student, student.label_vectors(texts), dataset, VOCABULARY, 2, torch.device("cpu"))
+    for i, row in enumerate(found.predictions.iter_rows(named=True)):
+        roles = len(row["roles"])
+        assert row["rank"] == row["top_verbs"].index(row["verb"]) == found.results.rank[i]
+        assert row["noun_right"] == found.results.noun_right[i, :roles].tolist()
+        assert row["ground_right"] == found.results.ground_right[i, :roles].tolist()
+
+
+def test_among_equals_the_annotated_verb_comes_last() -> None:
+    logits = torch.tensor([[1.0, 1.0, 1.0, 0.0], [0.0, 2.0, 1.0, 1.0], [float("nan")] * 4])
+    assert top_verbs(logits, np.array([0, 2, 1])).tolist() == [[1, 2, 0, 3], [1, 3, 2, 0], [0, 2, 3, 1]]
+    many = torch.arange(9.0).flip(0)[None]
+    assert top_verbs(many, np.array([4])).tolist() == [[0, 1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("mode", ["stretch", "pad", "crop"])

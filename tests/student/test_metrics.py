@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.data.sample import Subset
-from stages.student.metrics import PictureResults, harmonic_mean, render_table, selection_figure, summarise
+from stages.student.metrics import PictureResults, harmonic_mean, selection_figure, summarise, verb_means
 
 SUBSET_OF: list[Subset] = ["seen", "seen", "rare", "unseen"]
 
@@ -119,14 +119,16 @@ def test_selection_figure_reads_one_figure_or_the_mean_of_all() -> None:
     assert selection_figure(metrics, "rare", "mean") is None
 
 
-def test_table_holds_every_figure() -> None:
-    metrics = summarise(BY_HAND, SUBSET_OF, "test")
-    table = render_table(metrics)
-    lines = table.splitlines()
-    assert max(map(len, lines)) <= 79
-    seen = next(line for line in lines if line.split()[:1] == ["seen"])
-    assert seen.split() == ["seen", "3", "2", "25.00", "25.00", "25.00", "12.50", "0.00"]
-    rare = next(line for line in lines if line.split()[:1] == ["rare"])
-    assert rare.split() == ["rare", "0", "0", "-", "-", "-", "-", "-"]
-    harmonic = [line.split()[2:] for line in lines if line.strip().startswith("harmonic mean")]
-    assert [row[0] for row in harmonic] == ["40.00", "66.67", "-"]  # gt has no verb
+def test_a_verb_without_pictures_has_no_part_in_the_mean() -> None:
+    """Two seen verbs, one of them without pictures: the figure is the other's, not half of it."""
+    only = summarise(results((1, 0, [1, 1], [1, 0])), SUBSET_OF, "test")["subsets"]["seen"]
+    assert (only["samples"], only["verbs"]) == (1, 1)
+    assert only["top1"] == {"verb": 100, "value": 100, "value_all": 100, "grnd": 50, "grnd_all": 0}
+
+
+def test_means_of_verbs_come_in_the_order_of_their_classes() -> None:
+    verbs, counts, means = verb_means(results((3, 0, [1], [0]), (1, 9, [1], [1]), (3, 1, [0], [0])))
+    assert (verbs.tolist(), counts.tolist()) == ([1, 3], [1, 2])
+    assert means[:, 0].tolist() == [0, 0.5]  # top-1 verb
+    assert means[:, 5].tolist() == [0, 1]  # top-5 verb
+    assert means[:, -4].tolist() == [1, 0.5]  # value under the given verb

@@ -1,6 +1,6 @@
 import torch
 
-from stages.student.metrics import PictureResults
+from stages.student.metrics import PictureResults, summarise
 from stages.student.scoring import Prediction, Truth, rank_of, score
 
 BLANK, HORSE, DOG, OOV, PAD = range(5)
@@ -84,3 +84,42 @@ def test_rank_counts_verbs_above_and_ties_against_the_student() -> None:
 def test_logits_that_are_not_numbers_rank_last() -> None:
     logits = torch.full((1, 4), float("nan"))
     assert rank_of(logits, torch.tensor([2])).tolist() == [3]
+
+
+def test_one_picture_from_what_was_said_to_every_figure() -> None:
+    """Four roles. One: noun and box right. Two: nobody filled it, said so, rightly no box. Three: noun right,
+    a box where there is none. Four: noun wrong, box right. The verb ties with two others, so it is third."""
+    predicted = Prediction(
+        verb_logits=torch.tensor([[0.5, 2.0, 2.0, 2.0]]),
+        nouns=torch.tensor([[HORSE, BLANK, DOG, DOG]]),
+        boxes=torch.tensor([[BOX, BOX, BOX, BOX]]),
+        has_box=torch.tensor([[True, False, True, True]]),
+    )
+    truth = Truth(
+        verb=torch.tensor([2]),
+        role_mask=torch.tensor([[True] * 4]),
+        nouns=torch.tensor([[[DOG, HORSE, OOV], [BLANK] * 3, [DOG] * 3, [HORSE] * 3]]),
+        boxes=torch.tensor([[BOX, [0.0] * 4, [0.0] * 4, BOX]]),
+        has_box=torch.tensor([[True, False, False, True]]),
+    )
+    scored = score(("a.jpg",), predicted, truth, never_right=(OOV, PAD))
+    assert scored.rank.tolist() == [2]
+    assert scored.noun_right.tolist() == [[True, True, True, False]]
+    assert scored.ground_right.tolist() == [[True, True, False, False]]
+    metrics = summarise(scored, ["seen"] * 4, "test")
+    figures = metrics["subsets"]["seen"]
+    assert figures["top1"] == {"verb": 0, "value": 0, "value_all": 0, "grnd": 0, "grnd_all": 0}
+    assert figures["top5"] == {"verb": 100, "value": 75, "value_all": 0, "grnd": 50, "grnd_all": 0}
+    assert figures["gt"] == {"value": 75, "value_all": 0, "grnd": 50, "grnd_all": 0}
+    assert metrics["subsets"]["unseen"]["gt"]["value"] is None
+
+
+def test_a_role_nobody_filled_is_wrong_with_a_noun_or_with_a_box() -> None:
+    found = judge([HORSE, BLANK], [[BLANK] * 3] * 2, [BOX, BOX], [False, True])
+    assert found.noun_right.tolist() == [[False, True]]
+    assert found.ground_right.tolist() == [[False, False]]
+
+
+def test_a_box_turned_inside_out_overlaps_with_nothing() -> None:
+    found = judge([HORSE], [[HORSE] * 3], [[10.0, 10.0, 0.0, 0.0]], [True], [BOX], [True])
+    assert found.ground_right.tolist() == [[False]]

@@ -1,0 +1,20 @@
+"""What `evaluate` obeys. None of it changes a figure; it decides what is told beside the figures."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stages.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """Intervals and the closer look at single verbs."""
+
+    draws: int = Field(default=1000, ge=0)
+    """Bootstrap samples of the pictures that the intervals are taken from; 0 = no intervals."""
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    """Share of the draws that lies within an interval; the nearer to 1, the more draws its ends need."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the draws: the same pictures and seed give the same intervals."""
+    worst_verbs: int = Field(default=10, ge=0)
+    """Verbs that the confusion names: those recognised worst; 0 = all that were ever missed."""
