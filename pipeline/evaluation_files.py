@@ -19,8 +19,7 @@ from cache.atomic import replacing, write_bytes
 from pipeline.metric_tables import as_latex, as_markdown, as_text, taken_for
 from pipeline.result import Result
 from pipeline.table import csv_text, render
-from stages.data.sample import Split
-from stages.data.swig import DataSet
+from stages.data.sample import Split, Subset
 from stages.student.evaluate import Evaluation
 from stages.student.evaluation_settings import EvaluationSettings
 from stages.student.intervals import intervals
@@ -50,10 +49,18 @@ class Telling:
         return self.confusion[: self.worst or None]
 
 
-def tell(evaluation: Evaluation, data: DataSet, split: Split, settings: EvaluationSettings) -> Telling:
-    """Figures, intervals where there are draws, and the closer look at single verbs."""
-    verbs = data.vocabulary.verbs
-    subset_of = [data.subset_of[verb] for verb in verbs]
+def tell(
+    evaluation: Evaluation,
+    verbs: Sequence[str],
+    subset_of: Sequence[Subset],
+    split: Split,
+    settings: EvaluationSettings,
+) -> Telling:
+    """Figures, intervals where there are draws, and the closer look at single verbs.
+
+    verbs      names of the verb classes that were asked about
+    subset_of  for each of them, what it was at training
+    """
     results = evaluation.results
     metrics = summarise(results, subset_of, split)
     if settings.draws:
@@ -68,9 +75,13 @@ def tell(evaluation: Evaluation, data: DataSet, split: Split, settings: Evaluati
     )
 
 
-def write_files(telling: Telling, run_dir: Path) -> None:
-    """Each appears whole; metrics.json comes last, so that where it is new the others are too."""
+def write_files(telling: Telling, run_dir: Path, asked: str = "") -> None:
+    """Each appears whole; metrics.json comes last, so that where it is new the others are too.
+
+    asked  name of the list of other verbs, where one was given; its files lie beside the run's
+    """
     suffix = "" if telling.metrics["split"] == "test" else f"-{telling.metrics['split']}"
+    suffix += f"-{asked}" if asked else ""
     with replacing(run_dir / f"predictions{suffix}.parquet") as temporary:
         telling.predictions.write_parquet(temporary)
     pairs = [

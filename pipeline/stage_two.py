@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from cache.errors import FindingsError, UserError
@@ -11,10 +12,14 @@ from cache.manifest import load_manifest
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
 from pipeline.evaluation_files import show, tell, write_files
+from pipeline.frozen_encoders import encoder_device, record_encoders
 from pipeline.leak_rule import leak_rule
+from pipeline.open_evaluation import asked_samples, asked_subsets
+from pipeline.open_vocabulary import open_vocabulary
 from pipeline.result import Result
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample, Split
+from stages.data.vocabulary import Vocabulary
 from stages.settings import changed_settings
 from stages.student.checkpoint import BEST, load_student
 from stages.student.dataset import StoreDataset, TeacherBanks
@@ -83,12 +88,16 @@ def training_data(workspace: Workspace) -> TrainingData:
         subset_of=data.subset_of,
         fingerprint=_fingerprints(workspace, train),
         proof=refuse_leaks(store, train.samples, selected.samples, data.subset_of, leak_rule(data)),
+        encoders=record_encoders(workspace),
     )
 
 
-def _dataset(workspace: Workspace, samples: tuple[Sample, ...], teacher: bool) -> StoreDataset:
+def _dataset(
+    workspace: Workspace, samples: tuple[Sample, ...], teacher: bool, vocabulary: Vocabulary | None = None
+) -> StoreDataset:
     """Refuses, by exit 1, banks that lack more pictures than `max_failure_rate` allows."""
-    dataset = StoreDataset(workspace.store, samples, workspace.data.vocabulary, teacher)
+    vocabulary = vocabulary or workspace.data.vocabulary
+    dataset = StoreDataset(workspace.store, samples, vocabulary, teacher)
     missing, bound = len(dataset.missing), workspace.config.max_failure_rate
     if missing > bound * len(samples):
         raise FindingsError(
@@ -142,41 +151,58 @@ def _fingerprints(workspace: Workspace, train: StoreDataset) -> dict[str, str]:
 
 
 def evaluate(
-    workspace: Workspace, split: str = "test", per_verb: bool = False, confusion: bool = False
+    workspace: Workspace,
+    split: str = "test",
+    per_verb: bool = False,
+    confusion: bool = False,
+    verbs: Path | None = None,
+    text_model: str = "",
 ) -> Result:
     """`mipd-pipe evaluate`: writes the files of `evaluation_files`, returns the table.
 
-    per_verb   adds the figures of each verb
-    confusion  adds what the verbs recognised worst are taken for
+    per_verb    adds the figures of each verb
+    confusion   adds what the verbs recognised worst are taken for
+    verbs       a file of other verbs to choose among; pictures of other verbs are left out
+    text_model  where the text encoder lies, "" = where it lay at training
     """
     if split not in ("dev", "test"):
         allowed = ", ".join(name for name in get_args(Split) if name != "train")
         raise UserError(f"--split {split!r} is not one of {allowed}; training pictures are not evaluated on")
     config, data = workspace.config, workspace.data
     trained = load_student(config.run_dir / "student" / BEST)
-    _require_same_labels(workspace, trained.facts)
-    _require_same_subsets(workspace, trained.facts)
     samples = data.split("dev" if split == "dev" else "test")
     if not samples:
         raise UserError(f"the {split} split of {config.data.root} has no usable picture; see `check-data`")
-    dataset = _dataset(workspace, samples, teacher=False)
+    if verbs is None:
+        _require_same_labels(workspace, trained.facts)
+        _require_same_subsets(workspace, trained.facts)
+        vocabulary, texts, subset_of = data.vocabulary, trained.labels, data.subset_of
+    else:
+        given = trained.facts, trained.labels, verbs, text_model
+        asked = open_vocabulary(*given, encoder_device(config.train.device), workspace.console)
+        vocabulary, texts = asked.vocabulary, asked.texts
+        samples = asked_samples(samples, vocabulary, verbs, workspace.console)
+        subset_of = asked_subsets(vocabulary, trained.facts)
+    dataset = _dataset(workspace, samples, teacher=False, vocabulary=vocabulary)
     _require_same_encoder(dataset, trained.facts)
     device = choose_device(config.train.device)
     student = trained.student.to(device)
-    labels = student.label_vectors(trained.labels.to(device))
+    labels = student.label_vectors(texts.to(device))
     with workspace.console.progress("evaluate", len(dataset)) as advance:
         evaluation = evaluate_student(
             student,
             labels,
             dataset,
-            data.vocabulary,
+            vocabulary,
             config.train.batch_size,
             device,
             config.train.num_workers,
             advance,
         )
-    telling = tell(evaluation, data, "dev" if split == "dev" else "test", config.evaluate)
-    write_files(telling, config.run_dir)
+    subsets = [subset_of[verb] for verb in vocabulary.verbs]
+    name: Split = "dev" if split == "dev" else "test"
+    telling = tell(evaluation, vocabulary.verbs, subsets, name, config.evaluate)
+    write_files(telling, config.run_dir, verbs.stem if verbs else "")
     figures = telling.metrics["harmonic_mean"]
     workspace.console.event("evaluated", split=split, harmonic_mean=figures)
     notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class TrainingData:
     labels       text embeddings of the vocabulary
     fingerprint  of each thing a step depends on, by name; a resume with another one is refused
     proof        of `leakage.refuse_leaks`
+    encoders     of pictures and of label texts, as whoever uses the student elsewhere must open them
     """
 
     train: StoreDataset
@@ -55,6 +56,7 @@ class TrainingData:
     subset_of: Mapping[str, Subset]
     fingerprint: Mapping[str, str]
     proof: Mapping[str, Any]
+    encoders: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Trainer:
@@ -90,6 +92,7 @@ class Trainer:
             "subset_of": dict(data.subset_of),
             "fingerprint": dict(data.fingerprint),
             "proof": dict(data.proof),
+            "encoders": dict(data.encoders),
         }
 
     def run(self) -> Path:

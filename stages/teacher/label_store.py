@@ -67,11 +67,23 @@ def find_labels(
     }
 
 
+def label_marks(
+    vocabulary: Vocabulary, identity: Mapping[str, Any], settings: EmbedSettings
+) -> dict[str, str]:
+    """Family -> fingerprint that its part has where that text encoder made it with these settings."""
+    return {family.name: family.mark for family in _families_of(vocabulary, identity, settings)}
+
+
 def _families(vocabulary: Vocabulary, encoder: TextEncoder, settings: EmbedSettings) -> Sequence[_Family]:
-    identity: Mapping[str, Any] = dict(encoder.identity())
+    return _families_of(vocabulary, dict(encoder.identity()), settings)
+
+
+def _families_of(
+    vocabulary: Vocabulary, identity: Mapping[str, Any], settings: EmbedSettings
+) -> Sequence[_Family]:
     return [
         # As a list: the same labels in another order are other class numbers.
-        _Family(name, texts, fingerprint([identity, list(texts.items())]))
+        _Family(name, texts, fingerprint([dict(identity), list(texts.items())]))
         for name, texts in label_texts(vocabulary, settings).items()
     ]
 
