@@ -44,15 +44,22 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=3; repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:1; default `train.device`.")
+]
+TextModelOption = Annotated[
+    str, typer.Option(help="Folder or hub id of the text encoder, where it lies elsewhere now.")
+]
 
 
-def _workspace(config: Path | None, assignments: list[str] | None) -> Workspace:
+def _workspace(config: Path | None, assignments: list[str] | None, quiet: bool = False) -> Workspace:
+    """`quiet`: where hardly anything of the configuration matters, none is a choice and needs no word."""
     from pipeline.config import load_config
     from pipeline.workspace import Workspace
 
     if config is None and Path("mipd.yaml").exists():
         config = Path("mipd.yaml")
-    elif config is None:
+    elif config is None and not quiet:
         typer.echo("no mipd.yaml here: using the embedded demo configuration", err=True)
     return Workspace(load_config(config, assignments or []))
 
@@ -196,6 +203,10 @@ def evaluate(
     confusion: Annotated[
         bool, typer.Option("--confusion", help="Also print what the verbs recognised worst are taken for.")
     ] = False,
+    verbs: Annotated[
+        Path | None, typer.Option(help="Choose among the verbs of this file, see `predict --verbs`.")
+    ] = None,
+    text_model: TextModelOption = "",
     json: JsonOption = False,
 ) -> None:
     """Measure the best checkpoint: SWiG's metrics on seen, rare, unseen and all verbs.
@@ -204,7 +215,43 @@ def evaluate(
     """
     from pipeline import stage_two
 
-    _finish(stage_two.evaluate(_workspace(config, set_), split, per_verb, confusion), json)
+    workspace = _workspace(config, set_)
+    _finish(stage_two.evaluate(workspace, split, per_verb, confusion, verbs, text_model), json)
+
+
+@app.command()
+def predict(
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, or patterns in quotes.")
+    ],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint's file or an export's folder; default the run's best.")
+    ] = None,
+    verbs: Annotated[
+        Path | None, typer.Option(help="YAML or imsitu_space-like file of other verbs and their roles.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Verbs told of each picture.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON lines, in place of stdout.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes and labels.")] = None,
+    device: DeviceOption = None,
+    vision_model: Annotated[
+        str, typer.Option(help="Folder or hub id of the vision encoder, where it lies elsewhere now.")
+    ] = "",
+    text_model: TextModelOption = "",
+) -> None:
+    """Situations on pictures of your own: one JSON line each, and drawn boxes.
+
+    Needs a checkpoint and the student's vision encoder: no store, no data set, no teacher. Exit 1 where
+    more pictures than `max_failure_rate` cannot be read.
+    """
+    from pipeline.predict import PredictRequest
+    from pipeline.predict import predict as run_predict
+
+    request = PredictRequest(pictures, checkpoint, verbs, top, out, draw, device, vision_model, text_model)
+    workspace = _workspace(config, set_, quiet=checkpoint is not None)
+    run_predict(workspace.config, request, workspace.console, lambda line: typer.echo(line, nl=False))
 
 
 @app.command()
