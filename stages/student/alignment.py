@@ -22,6 +22,7 @@ from stages.student.batch import TeacherTargets
 from stages.student.cosine import CosineLogits
 from stages.student.masks import never_empty
 from stages.student.settings import StudentSettings
+from stages.student.token_input import TokenInput
 
 PROMPT_STD = 0.02  # small beside projected tokens, whose coordinates start at about 0.6
 
@@ -29,6 +30,7 @@ POSITIVE_GLIMPSE = KINDS.index(Kind("glimpse", "positive"))
 NEGATIVE_GLIMPSE = KINDS.index(Kind("glimpse", "negative"))
 POSITIVE_GAZE = KINDS.index(Kind("gaze", "positive"))
 NEGATIVE_GAZE = KINDS.index(Kind("gaze", "negative"))
+NEGATIVES = [NEGATIVE_GLIMPSE, NEGATIVE_GAZE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class ScenePrompt(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """[B, rows * cols, d] -> the same with the prompt added."""
-        return patches + self.along @ self.edges
+        return patches + (self.along @ self.edges).to(patches.dtype)
 
 
 class InstancePrompt(nn.Module):
@@ -84,7 +86,7 @@ class InstancePrompt(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """[B, R, G, d] -> the same with the prompt added."""
-        return points + self.map
+        return points + self.map.to(points.dtype)
 
 
 class Alignment(nn.Module):
@@ -102,9 +104,8 @@ class Alignment(nn.Module):
         self.grid = settings.instance_grid
         self.heads = settings.alignment_heads
         self.negatives = settings.negatives
-        # Encoders differ in scale by orders of magnitude, so tokens are normalised before they are mapped.
-        self.vision = nn.Sequential(nn.LayerNorm(vision_dim), nn.Linear(vision_dim, d))
-        self.text = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, d))
+        self.vision = TokenInput(vision_dim, d)
+        self.text = TokenInput(text_dim, d)
         self.query = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
         self.key = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
         self.scene_prompt = self.instance_prompt = None
@@ -115,30 +116,33 @@ class Alignment(nn.Module):
         self.noun_logits = CosineLogits()
 
     def forward(self, teacher: TeacherTargets) -> Aligned:
-        patches = self.vision(teacher.vision[:, self.geometry.class_tokens :].to(self._dtype))
-        text = self.text(teacher.text.to(self._dtype))
-        told = teacher.text_mask.any(dim=-1)  # [B, K] the rationale is there
-        scene = self._scene(patches, text[:, POSITIVE_GLIMPSE], teacher.text_mask[:, POSITIVE_GLIMPSE])
-        instance = self._instance(
-            patches, teacher.role_boxes, text[:, POSITIVE_GAZE], teacher.text_mask[:, POSITIVE_GAZE]
-        )
-        negative = masked_pool(text, teacher.text_mask)  # [B, K, d]
+        patches = self.vision(teacher.vision)[:, self.geometry.class_tokens :]
+        words, mask = self.text.normalise(teacher.text), teacher.text_mask
+        told = mask.any(dim=-1)  # [B, K] the rationale is there
+        scene = self._scene(patches, self.text.project(words[:, POSITIVE_GLIMPSE]), mask[:, POSITIVE_GLIMPSE])
+        gaze = self.text.project(words[:, POSITIVE_GAZE])
+        instance = self._instance(patches, teacher.role_boxes, gaze, mask[:, POSITIVE_GAZE])
+        negative = self._negatives(words[:, NEGATIVES], mask[:, NEGATIVES])
         scene_valid = told[:, POSITIVE_GLIMPSE]
         instance_valid = teacher.role_box_valid & told[:, POSITIVE_GAZE, None]
         return Aligned(
             scene=scene,
             scene_valid=scene_valid,
-            scene_negative=negative[:, NEGATIVE_GLIMPSE],
+            scene_negative=negative[:, 0],
             scene_contrast=scene_valid & told[:, NEGATIVE_GLIMPSE] & self.negatives,
             instance=instance,
             instance_valid=instance_valid,
-            instance_negative=negative[:, NEGATIVE_GAZE],
+            instance_negative=negative[:, 1],
             instance_contrast=instance_valid & told[:, NEGATIVE_GAZE, None] & self.negatives,
         )
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.verb_logits.log_scale.dtype
+    def _negatives(self, words: Tensor, mask: Tensor) -> Tensor:
+        """[B, 2, L, Dx] normalised and [B, 2, L] -> [B, 2, d], the pooled projected tokens; 0 where no token.
+
+        A mean goes through a linear map unchanged, so 2 vectors of a picture are projected instead of 2 L.
+        """
+        pooled = self.text.project(masked_mean_token(words, mask))
+        return F.normalize(pooled.float() * mask.any(dim=-1, keepdim=True), dim=-1)
 
     def _scene(self, patches: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """[B, rows * cols, d], [B, L, d], [B, L] -> [B, d].
@@ -147,48 +151,61 @@ class Alignment(nn.Module):
         leave the prompt without a gradient.
         """
         prompted = patches if self.scene_prompt is None else self.scene_prompt(patches)
-        return F.normalize(self._attend(prompted, text, mask).mean(dim=1), dim=-1)
+        return self._attend(prompted[:, None], text, mask)[:, 0]
 
     def _instance(self, patches: Tensor, boxes: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """[B, rows * cols, d], [B, R, 4], [B, L, d], [B, L] -> [B, R, d], pooled over each role's box."""
         points = sample_boxes(patches, boxes, self.geometry, self.grid)
         prompted = points if self.instance_prompt is None else self.instance_prompt(points)
-        aligned = self._attend(prompted.flatten(1, 2), text, mask).view_as(points)
-        return F.normalize(aligned.mean(dim=2), dim=-1)
+        return self._attend(prompted, text, mask)
 
     def _attend(self, asking: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """[B, S, d], [B, L, d], [B, L] -> [B, S, d] weighted means of the text tokens, one set per head."""
+        """[B, R, S, d], [B, L, d], [B, L] -> [B, R, d] of unit length, the mean over the S that ask.
+
+        What one of them is answered is a weighted mean of the text tokens, one set of weights per head; the
+        mean of the answers is the answer of the mean weights, so no answer is computed but the last.
+        """
         query, key, value = (
-            tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, h, S or L, d / h]
-            for tokens in (self.query(asking), self.key(text), text)
-        )
-        seen = never_empty(mask)[:, None, None, :]
-        answer = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        return answer.transpose(1, 2).flatten(2)
+            tokens.unflatten(-1, (self.heads, -1)) for tokens in (self.query(asking), self.key(text), text)
+        )  # [B, ..., h, d / h]
+        groups, points = asking.shape[1:3]
+        query = query.flatten(1, 2).transpose(1, 2) * query.shape[-1] ** -0.5  # [B, h, R * S, d / h]
+        scores = query @ key.permute(0, 2, 3, 1)
+        scores = scores.masked_fill(~never_empty(mask)[:, None, None, :], float("-inf"))
+        weights = scores.softmax(dim=-1).unflatten(2, (groups, points)).mean(dim=3)  # [B, h, R, L]
+        answer = weights @ value.transpose(1, 2)  # [B, h, R, d / h]
+        return F.normalize(answer.transpose(1, 2).flatten(2).float(), dim=-1)
 
 
-def masked_pool(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the real tokens, [..., L, d] and [..., L] -> [..., d] of unit length; 0 where none is real."""
-    weights = mask.to(tokens.dtype)
-    total = (weights[..., None] * tokens).sum(dim=-2)
-    return F.normalize(total / weights.sum(dim=-1, keepdim=True).clamp(min=1), dim=-1)
+def masked_mean_token(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the real tokens, [..., L, D] and [..., L] -> [..., D]; 0 where none is real."""
+    count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
+    weights = (mask / count).to(tokens.dtype)
+    return (weights[..., None, :] @ tokens)[..., 0, :]
 
 
 def sample_boxes(patches: Tensor, boxes: Tensor, geometry: Geometry, grid: int) -> Tensor:
-    """The patch map read at grid x grid points in every box, bilinear.
+    """The patch map read at grid x grid points in every box, bilinear; beyond the border, the border.
 
     patches  [B, rows * cols, d]
     boxes    [B, R, 4] x1 y1 x2 y2 in 0..1 of the frame; whatever stands there is read
     returns  [B, R, grid * grid, d], row by row
+
+    A product with the patches' shares in each point: as ``F.grid_sample``, but in the type the patches have
+    and without two transposed copies of them.
     """
-    steps = (torch.arange(grid, device=boxes.device, dtype=patches.dtype) + 0.5) / grid
-    corners = boxes.to(patches.dtype).clamp(0, 1)
+    steps = (torch.arange(grid, device=boxes.device, dtype=torch.float32) + 0.5) / grid
+    corners = boxes.float().clamp(0, 1)
     low, side = corners[..., :2], corners[..., 2:] - corners[..., :2]  # [B, R, 2]
-    x = low[..., 0, None] + steps * side[..., 0, None]  # [B, R, grid]
-    y = low[..., 1, None] + steps * side[..., 1, None]
-    shape = (*x.shape[:2], grid, grid)  # [B, R, rows, cols]
-    points = torch.stack([x[..., None, :].expand(shape), y[..., :, None].expand(shape)], dim=-1)
-    points = points.flatten(2, 3) * 2 - 1  # [B, R, G, 2]; grid_sample counts from -1 to 1
-    frame = patches.transpose(1, 2).reshape(len(patches), -1, geometry.rows, geometry.cols)
-    read = F.grid_sample(frame, points, mode="bilinear", padding_mode="border", align_corners=False)
-    return read.permute(0, 2, 3, 1)
+    x = _shares(low[..., 0, None] + steps * side[..., 0, None], geometry.cols)  # [B, R, grid, cols]
+    y = _shares(low[..., 1, None] + steps * side[..., 1, None], geometry.rows)  # [B, R, grid, rows]
+    shares = y[..., :, None, :, None] * x[..., None, :, None, :]  # [B, R, grid, grid, rows, cols]
+    read = shares.flatten(4, 5).flatten(1, 3).to(patches.dtype) @ patches
+    return read.view(*boxes.shape[:2], grid * grid, -1)
+
+
+def _shares(places: Tensor, count: int) -> Tensor:
+    """[...] in 0..1 of `count` cells in a row -> [..., count] what each cell's middle counts there."""
+    middles = torch.arange(count, device=places.device)
+    at = (places * count - 0.5).clamp(0, count - 1)
+    return (1 - (at[..., None] - middles).abs()).clamp(min=0)

@@ -23,9 +23,9 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
     """[..., C] and [...] class numbers -> [...]; `smoothing` of the target is spread over all C classes."""
-    logs = logits.log_softmax(dim=-1)
-    hit = logs.gather(-1, target[..., None])[..., 0]
-    return -(1 - smoothing) * hit - smoothing * logs.mean(dim=-1)
+    logits = logits.float()
+    hit = logits.gather(-1, target[..., None])[..., 0]
+    return logits.logsumexp(dim=-1) - (1 - smoothing) * hit - smoothing * logits.mean(dim=-1)
 
 
 def verb_loss(logits: Tensor, verb: Tensor, candidates: Tensor, mask: Tensor, smoothing: float) -> Tensor:
@@ -38,8 +38,13 @@ def verb_loss(logits: Tensor, verb: Tensor, candidates: Tensor, mask: Tensor, sm
     candidates  [V] bool, the verbs of the training set
     mask        [B] bool
     """
-    column = candidates.cumsum(dim=0) - 1  # position of each candidate among the candidates
-    return masked_mean(smoothed_cross_entropy(logits[:, candidates], column[verb], smoothing), mask)
+    allowed = logits.float().masked_fill(~candidates, 0)  # 0 in the sums, which are divided by their number
+    entropy = (
+        logits.float().masked_fill(~candidates, float("-inf")).logsumexp(dim=-1)
+        - (1 - smoothing) * allowed.gather(-1, verb[:, None])[:, 0]
+        - smoothing * allowed.sum(dim=-1) / candidates.sum()
+    )
+    return masked_mean(entropy, mask)
 
 
 def noun_loss(logits: Tensor, nouns: Tensor, mask: Tensor, smoothing: float) -> Tensor:
@@ -47,10 +52,10 @@ def noun_loss(logits: Tensor, nouns: Tensor, mask: Tensor, smoothing: float) -> 
 
     logits [B, R, N], nouns [B, R, A] class numbers, mask [B, R]
     """
-    logs = logits.log_softmax(dim=-1)
-    hits = logs.gather(-1, nouns).sum(dim=-1)
-    spread = logs.mean(dim=-1) * nouns.shape[-1]
-    return masked_mean(-(1 - smoothing) * hits - smoothing * spread, mask)
+    logits = logits.float()
+    hits = logits.gather(-1, nouns).mean(dim=-1)
+    entropy = logits.logsumexp(dim=-1) - (1 - smoothing) * hits - smoothing * logits.mean(dim=-1)
+    return masked_mean(entropy * nouns.shape[-1], mask)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

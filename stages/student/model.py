@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from stages.data.geometry import Geometry
 from stages.student.cosine import CosineLogits
+from stages.student.decoder import DecoderLayer
+from stages.student.dropout import Dropout
 from stages.student.labels import LabelTexts, LabelVectors
 from stages.student.masks import never_empty
+from stages.student.precision import full_precision
 from stages.student.settings import StudentSettings
+from stages.student.token_input import TokenInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +65,13 @@ class Student(nn.Module):
         super().__init__()
         d = settings.dim
         self.geometry = geometry
-        # Encoders differ in scale by orders of magnitude, so tokens are normalised before they are mapped.
-        self.input = nn.Sequential(
-            nn.LayerNorm(vision_dim), nn.Linear(vision_dim, d), nn.Dropout(settings.input_dropout)
-        )
+        self.input = TokenInput(vision_dim, d)
+        self.input_dropout = Dropout(settings.input_dropout)
         self.verb_projection = _rotation(d)
         self.verb_cosine = CosineLogits()
         self.role_query = nn.Sequential(nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, d))
         self.memory_norm = nn.LayerNorm(d)
-        self.decoder = nn.TransformerDecoderLayer(
-            d,
-            settings.heads,
-            settings.feed_forward,
-            settings.decoder_dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
+        self.decoder = DecoderLayer(d, settings.heads, settings.feed_forward, settings.decoder_dropout)
         self.decoder_norm = nn.LayerNorm(d)
         self.noun_projection = _rotation(d)
         self.noun_cosine = CosineLogits()
@@ -105,9 +99,10 @@ class Student(nn.Module):
 
     def forward(self, vision: Tensor, labels: LabelVectors) -> Recognition:
         """[B, Q, Ds] in any float type -> verb logits over every verb of `labels`."""
-        memory = self.input(vision.to(self.label_map.dtype))
+        memory = self.input_dropout(self.input(vision))
         verb = self.verb_vector(memory)
-        return Recognition(memory, verb, self.verb_cosine(verb, labels.verb))
+        with full_precision(verb):
+            return Recognition(memory, verb, self.verb_cosine(verb, labels.verb))
 
     def verb_vector(self, memory: Tensor) -> Tensor:
         """[B, Q, d] -> [B, d]: the class token; the mean of the patches where the encoder has none.
@@ -115,7 +110,7 @@ class Student(nn.Module):
         The projection has no bias, so it does not matter that the length is taken off after it.
         """
         whole = memory[:, 0] if self.geometry.class_tokens else memory.mean(dim=1)
-        return F.normalize(self.verb_projection(whole), dim=-1)
+        return F.normalize(self.verb_projection(whole).float(), dim=-1)
 
     def situate_verbs(self, memory: Tensor, labels: LabelVectors, verb: Tensor) -> Situation:
         """[B, Q, d] and [B] rows of `labels` -> the situation of that verb in each picture."""
@@ -127,17 +122,26 @@ class Student(nn.Module):
     ) -> Situation:
         """[B, Q, d], [B, d], [B, R, d], [B, R], [N', d] -> the situation; texts as in `LabelVectors`."""
         query = self._queries(verb_text, role_text)
-        placed = self.memory_norm(memory) + self.positions
-        absent = ~never_empty(role_mask)
-        decoded = self.decoder_norm(self.decoder(query, placed, tgt_key_padding_mask=absent))
-        roles = F.normalize(self.noun_projection(decoded), dim=-1)
-        return Situation(
-            roles=roles,
-            noun_logits=self.noun_head(decoded),
-            open_logits=self.noun_cosine(roles, noun_text),
-            boxes=self.box_head(decoded).sigmoid(),
-            box_logits=self.exists_head(decoded)[..., 0],
-        )
+        placed = self.memory_norm(memory)
+        placed = placed + self.positions.to(placed.dtype)
+        decoded = self.decoder_norm(self.decoder(query, placed, ~never_empty(role_mask)))
+        roles = F.normalize(self.noun_projection(decoded).float(), dim=-1)
+        # Thousands of nouns are the larger part of a step's products, and only in evaluation are they ranked.
+        noun_logits, open_logits = self._noun_logits(decoded, roles, noun_text)
+        with full_precision(decoded):
+            return Situation(
+                roles=roles,
+                noun_logits=noun_logits,
+                open_logits=open_logits,
+                boxes=self.box_head(decoded.float()).sigmoid(),
+                box_logits=self.exists_head(decoded.float())[..., 0],
+            )
+
+    def _noun_logits(self, decoded: Tensor, roles: Tensor, noun_text: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            return self.noun_head(decoded), self.noun_cosine(roles, noun_text)
+        with full_precision(decoded):
+            return self.noun_head(decoded.float()), self.noun_cosine(roles, noun_text)
 
     def _queries(self, verb_text: Tensor, role_text: Tensor) -> Tensor:
         """[B, d] and [B, R, d] -> [B, R, d]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.data.geometry import Geometry
-from stages.student.alignment import InstancePrompt, ScenePrompt, masked_pool, sample_boxes
+from stages.student.alignment import InstancePrompt, ScenePrompt, masked_mean_token, sample_boxes
 from stages.student.batch import TeacherTargets
 
 GLIMPSE, NEGATIVE_GLIMPSE, GAZE, NEGATIVE_GAZE = range(4)
@@ -77,11 +77,11 @@ def test_teacher_s_class_token_is_no_patch(world: Any) -> None:
     assert torch.equal(before.instance, after.instance)
 
 
-def test_masked_pool_by_hand() -> None:
+def test_masked_mean_by_hand() -> None:
     tokens = torch.tensor([[[3.0, 0.0], [3.0, 8.0], [99.0, 99.0]]])
     mask = torch.tensor([[True, True, False]])
-    assert masked_pool(tokens, mask).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]  # of (3, 4)
-    assert masked_pool(tokens, ~mask & mask).tolist() == [[0, 0]]
+    assert masked_mean_token(tokens, mask).tolist() == [[3, 4]]
+    assert masked_mean_token(tokens, ~mask & mask).tolist() == [[0, 0]]
 
 
 def test_aligned_vectors_have_unit_length_and_full_shapes(world: Any) -> None:
