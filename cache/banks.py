@@ -36,6 +36,12 @@ from cache.stored_rows import LENGTH_TYPE, StoredRows
 # The banks both stages know: one writes them under these names, the other reads them.
 TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
 
+
+def mirrored(name: str) -> str:
+    """The bank that holds the second view of a vision bank: its pictures mirrored left to right."""
+    return f"{name}-mirrored"
+
+
 _COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
 _KEY_LIMIT = 511  # LMDB's longest key
 
@@ -130,6 +136,7 @@ class ShardWriter:
     ) -> None:
         self.header = header
         self.part: Part | None = None
+        self.remarks: dict[str, Any] = {}  # kept in the part's producer
         self.fidelity = FidelityProbe(header.shape, header.storage, capacity)
         self._env, self._tables = env, tables
         self._pending: list[tuple[bytes, bytes, bytes]] = []
@@ -148,7 +155,7 @@ class ShardWriter:
             writer._flush()
             rows = writer._count()
         if rows:
-            told = {**producer, **writer.fidelity.record()}
+            told = {**producer, **writer.fidelity.record(), **writer.remarks}
             writer.part = describe_part(paths, target, "bank", rows, told, header.name, header.fingerprint)
         else:
             target.unlink()
@@ -269,20 +276,27 @@ class BankReader:
         """Raises UserError where the bank has no such row, or one of another size; reads nothing of it."""
         self._find(image, 0)
 
-    def read_batch(self, images: Sequence[str | None], out: StoredRows | None = None) -> StoredRows:
+    def read_batch(
+        self,
+        images: Sequence[str | None],
+        out: StoredRows | None = None,
+        at: Sequence[int] | None = None,
+    ) -> StoredRows:
         """Rows in the order of `images` as they are stored, each read straight into its place.
 
         images   None leaves a row of zeros of which no token counts
         out      of `room(len(images))`, to be filled and returned; default: a new one
+        at       the row of `out` that each image fills, where they are not all of its rows in order
 
         Reads in the order in which the rows lie on disk, in several threads. May itself be called in several
         threads. Raises UserError as `read` does, naming the shard where one is damaged.
         """
         rows = self.room(len(images)) if out is None else out
-        assert len(rows) == len(images), (len(rows), len(images))
+        places = range(len(rows)) if at is None else at
+        assert len(places) == len(images), (len(places), len(images))
         assert rows.values.shape[1:] == self.header.shape
         reads = []
-        for row, image in enumerate(images):
+        for row, image in zip(places, images, strict=True):
             if image is None:
                 rows.clear(row)
             else:

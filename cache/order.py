@@ -40,6 +40,15 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.argsort(mixed, kind="stable").astype(np.int64)
 
 
+def coins(count: int, seed: int, epoch: int) -> NDArray[np.bool_]:
+    """True for about half of `count` rows, others in every epoch; of each row alone, whatever its place."""
+    start = np.uint64(derive_number("coin", seed, epoch))
+    with np.errstate(over="ignore"):
+        mixed = _splitmix64(np.arange(count, dtype=np.uint64) * _GOLDEN + start)
+    heads: NDArray[np.bool_] = mixed >> np.uint64(63) == 1
+    return heads
+
+
 def rank_rows(order: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
     """The rows of one rank: every `world`-th, dropping the remainder so that all ranks take equally many."""
     assert 0 <= rank < world

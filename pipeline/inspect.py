@@ -15,6 +15,7 @@ from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
 from cache.rationales import SCHEMA, read_rationales
+from cache.text_counts import TextCounts, combine
 from cache.vectors import RATIONALES
 from pipeline.failures import read_failures
 from pipeline.result import Result
@@ -54,6 +55,7 @@ def summary(workspace: Workspace) -> Result:
         "failed": _counted(failed.filter(~pl.col("mended")), "reason"),
         "mended": int(failed["mended"].sum()),
         "banks": banks,
+        "texts_embedded": asdict(combine(manifest.in_force("bank", RATIONALE_TEXT)) or TextCounts()),
         "bytes": sum(part.bytes for part in manifest.parts),
         "files": len(manifest.parts),
     }
@@ -169,10 +171,20 @@ def _summary_text(data: Mapping[str, Any]) -> str:
             "",
             "banks",
             render(list(data["banks"][0]), [list(bank.values()) for bank in data["banks"]]),
+            *_long_text_lines(TextCounts(**data["texts_embedded"])),
         ]
     else:
         lines += ["", "no banks yet: make them with `mipd-pipe embed-teacher`"]
     return "\n".join(lines)
+
+
+def _long_text_lines(counts: TextCounts) -> list[str]:
+    if not counts.texts:
+        return []
+    return [
+        f"of {counts.texts} texts embedded, {counts.in_pieces} were longer than the encoder's limit and "
+        f"encoded in pieces, {counts.cut} were cut by {counts.tokens_cut} tokens in all"
+    ]
 
 
 def rows(

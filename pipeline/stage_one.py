@@ -120,9 +120,9 @@ def embed_teacher(workspace: Workspace) -> None:
     config = workspace.config
     with workspace.stage("embed-teacher"):
         frozen = Encoders(
-            teacher_vision=encoders.open_vision(config.embed.teacher_vision),
-            student_vision=encoders.open_vision(config.embed.student_vision),
-            text=encoders.open_text(config.embed.text),
+            teacher_vision=encoders.open_vision(config.embed.teacher_vision, workspace.console.say),
+            student_vision=encoders.open_vision(config.embed.student_vision, workspace.console.say),
+            text=encoders.open_text(config.embed.text, workspace.console.say),
         )
         embedder = Embedder(
             workspace.data,

@@ -72,7 +72,8 @@ def training_data(workspace: Workspace) -> TrainingData:
             f"{workspace.config.data.root} has no usable training picture; see why with "
             "`mipd-pipe check-data`"
         )
-    train = _dataset(workspace, data.split("train"), teacher=workspace.config.student.distill)
+    config = workspace.config
+    train = _dataset(workspace, data.split("train"), config.student.distill, config.train.mirror)
     if train.teacher:
         _require_rationales(workspace, train.teacher, [sample.image for sample in train.samples])
     selected = _dataset(workspace, tuple(select), teacher=False)
@@ -93,11 +94,15 @@ def training_data(workspace: Workspace) -> TrainingData:
 
 
 def _dataset(
-    workspace: Workspace, samples: tuple[Sample, ...], teacher: bool, vocabulary: Vocabulary | None = None
+    workspace: Workspace,
+    samples: tuple[Sample, ...],
+    teacher: bool,
+    mirror: bool = False,
+    vocabulary: Vocabulary | None = None,
 ) -> StoreDataset:
     """Refuses, by exit 1, banks that lack more pictures than `max_failure_rate` allows."""
     vocabulary = vocabulary or workspace.data.vocabulary
-    dataset = StoreDataset(workspace.store, samples, vocabulary, teacher)
+    dataset = StoreDataset(workspace.store, samples, vocabulary, teacher, mirror)
     missing, bound = len(dataset.missing), workspace.config.max_failure_rate
     if missing > bound * len(samples):
         raise FindingsError(
@@ -142,6 +147,8 @@ def _fingerprints(workspace: Workspace, train: StoreDataset) -> dict[str, str]:
     banks = [train.vision]
     if train.teacher:
         banks += [train.teacher.vision, train.teacher.text]
+    views = [train.mirrored, train.teacher and train.teacher.mirrored]
+    banks += [view for view in views if view]
     marks = {"data": workspace.data.fingerprint}
     marks |= {f"labels {family}": manifest.current[family] for family in LABELS}
     for bank in banks:

@@ -21,6 +21,12 @@ from transformers import (
     CLIPModel,
     CLIPTokenizer,
     PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipConfig,
     SiglipModel,
 )
@@ -43,6 +49,11 @@ WORDS = [
     "runs",
 ]
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]  # unlike any family's, so that reading them shows
+QWEN_CLASSES: dict[str, Any] = {
+    "qwen2_vl": Qwen2VLForConditionalGeneration,
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+}
 _SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 _PICTURE = {**_SMALL, "image_size": 24, "patch_size": 8}  # 3 x 3 patches
 
@@ -101,6 +112,38 @@ def build_blip2(folder: Path, seed: int = 0) -> Path:
         num_query_tokens=4,
     )
     return save(Blip2ForConditionalGeneration(config), folder, seed, max_shard_size="15KB")
+
+
+def build_qwen(folder: Path, kind: str, seed: int = 0) -> Path:
+    """Qwen-VL of one of three generations with patches of 4 pixels, merged 2 x 2, and tokens of width 20."""
+    shared = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    configs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "qwen2_vl": (Qwen2VLConfig, {"embed_dim": 16, "hidden_size": 20, "mlp_ratio": 2}),
+        "qwen2_5_vl": (
+            Qwen2_5_VLConfig,
+            {
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "out_hidden_size": 20,
+                "window_size": 16,
+                "fullatt_block_indexes": [1],
+            },
+        ),
+        "qwen3_vl": (
+            Qwen3VLConfig,
+            {
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "out_hidden_size": 20,
+                "num_position_embeddings": 16,
+                "deepstack_visual_indexes": [0],
+            },
+        ),
+    }
+    config, own = configs[kind]
+    text = {**_SMALL, "hidden_size": 20, "vocab_size": 32, "num_key_value_heads": 2, "head_dim": 10}
+    model = QWEN_CLASSES[kind](config(text_config=text, vision_config={**shared, **own}))
+    return save(model, folder, seed)
 
 
 def build_bert(folder: Path, seed: int = 0, **fields: Any) -> Path:

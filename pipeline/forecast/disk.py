@@ -6,10 +6,19 @@ Left out: the student's checkpoints, which are a few times its own size, and the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, read_header
+from cache.banks import (
+    RATIONALE_TEXT,
+    STUDENT_VISION,
+    TEACHER_VISION,
+    BankHeader,
+    BankReader,
+    mirrored,
+    read_header,
+)
 from cache.errors import MachineError, UserError
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
@@ -21,6 +30,7 @@ from pipeline.forecast.spread import Spread, total
 from pipeline.model_files import require_model
 from stages.data.swig import DataSet
 from stages.teacher import encoders
+from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.encoder import TextEncoder, VisionEncoder
 from stages.teacher.encoder_settings import EncoderSettings, TextEncoderSettings, VisionEncoderSettings
@@ -67,11 +77,15 @@ def embedding_bytes(
     train = {sample.image for sample in data.samples if sample.split == "train"} - unusable
     everything = set(data.annotated_sizes()) - unusable
     items: list[Item] = []
-    for name, images, describe, anew in (
+    wanted = [
         (TEACHER_VISION, train, _teacher_bank, set[str]()),
         (STUDENT_VISION, everything, _student_bank, set[str]()),
         (RATIONALE_TEXT, train, _text_bank, to_ask),
-    ):
+    ]
+    if settings.mirrored:
+        for name, images, describe, anew in wanted[:2]:
+            wanted.append((mirrored(name), images, partial(_mirrored_bank, describe), anew))
+    for name, images, describe, anew in wanted:
         try:
             bank = describe(settings)
         except (UserError, MachineError) as reason:
@@ -92,19 +106,22 @@ class _Bank:
 
 
 def _teacher_bank(settings: EmbedSettings) -> _Bank:
-    return _Bank(_vision_header(TEACHER_VISION, _open_vision(settings.teacher_vision), settings))
+    encoder = _open_vision(settings.teacher_vision)
+    return _Bank(vision_header(TEACHER_VISION, encoder, settings.storage))
 
 
 def _student_bank(settings: EmbedSettings) -> _Bank:
     encoder = _open_vision(settings.student_vision)
-    return _Bank(_vision_header(STUDENT_VISION, encoder, settings), 1, encoder.dim)
+    return _Bank(vision_header(STUDENT_VISION, encoder, settings.storage), 1, encoder.dim)
+
+
+def _mirrored_bank(describe: Callable[[EmbedSettings], _Bank], settings: EmbedSettings) -> _Bank:
+    return _Bank(mirrored_header(describe(settings).header))
 
 
 def _text_bank(settings: EmbedSettings) -> _Bank:
     encoder = _open_text(settings.text)
-    shape = (len(KINDS), encoder.max_tokens, encoder.dim)
-    header = BankHeader(RATIONALE_TEXT, settings.storage, shape, True, None, dict(encoder.identity()))
-    return _Bank(header, len(KINDS), encoder.pooled_dim)
+    return _Bank(text_header(encoder, settings.storage), len(KINDS), encoder.pooled_dim)
 
 
 def _open_vision(settings: VisionEncoderSettings) -> VisionEncoder:
@@ -121,13 +138,6 @@ def require_encoder(settings: EncoderSettings) -> None:
     """Raises UserError for a pretrained model that is not on this machine, before the hub is asked for it."""
     if settings.source == "transformers":
         require_model(settings.model, settings.revision)
-
-
-def _vision_header(name: str, encoder: VisionEncoder, settings: EmbedSettings) -> BankHeader:
-    shape = (encoder.geometry.tokens, encoder.dim)
-    return BankHeader(
-        name, settings.storage, shape, False, encoder.geometry.to_json(), dict(encoder.identity())
-    )
 
 
 def _rows_there(header: BankHeader, paths: StorePaths) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cache.order import permutation
+from cache.order import coins, permutation
 from stages.batches import batches
 from stages.student.batch import Batch
 from stages.student.dataset import StoreDataset
@@ -16,9 +16,14 @@ from stages.student.read_ahead import read_ahead
 
 
 def epoch_batches(dataset: StoreDataset, size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Rows of each batch of one epoch; the last batch is shorter where it does not come out even."""
-    order = permutation(len(dataset), seed, epoch).tolist()
-    return [list(rows) for rows in batches(order, size)]
+    """Rows of each batch of one epoch; the last batch is shorter where it does not come out even.
+
+    Where the dataset has mirrored views, about half of the pictures come mirrored, others in every epoch.
+    """
+    order = permutation(len(dataset), seed, epoch)
+    if dataset.mirrored:
+        order = order + len(dataset) * coins(len(dataset), seed, epoch)[order]
+    return [list(rows) for rows in batches(order.tolist(), size)]
 
 
 def load(dataset: StoreDataset, rows: list[list[int]], workers: int) -> Iterator[Batch]:

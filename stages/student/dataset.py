@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader
+from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader, mirrored
 from cache.errors import UserError
 from cache.paths import StorePaths
 from cache.rationales import texts_key
+from cache.stored_rows import StoredRows
 from stages.data.geometry import Geometry
 from stages.data.sample import MAX_ROLES, Sample
 from stages.data.vocabulary import Vocabulary
@@ -26,20 +27,29 @@ class StoreDataset(Dataset[Batch]):
 
     paths     of the store
     teacher   read the teacher's banks too; evaluation does without them
+    mirror    the banks with the mirrored view are read too: item ``len(dataset) + i`` is sample i mirrored
     missing   pictures left out because a vision bank lacks them (their picture could not be read)
 
-    Raises UserError where that leaves nothing. A picture without any usable rationale stays: its text mask
-    is all False.
+    Raises UserError where that leaves nothing, or a mirrored bank is missing or of another encoder. A picture
+    without any usable rationale stays: its text mask is all False.
     """
 
     def __init__(
-        self, paths: StorePaths, samples: Sequence[Sample], vocabulary: Vocabulary, teacher: bool
+        self,
+        paths: StorePaths,
+        samples: Sequence[Sample],
+        vocabulary: Vocabulary,
+        teacher: bool,
+        mirror: bool = False,
     ) -> None:
         self._vocabulary = vocabulary
         self.vision = BankReader(paths, STUDENT_VISION)
         self.geometry = bank_geometry(self.vision)
-        self.teacher = TeacherBanks.open(paths) if teacher else None
+        self.mirrored = open_mirrored(paths, self.vision) if mirror else None
+        self.teacher = TeacherBanks.open(paths, mirror) if teacher else None
         banks = [self.vision, *([self.teacher.vision] if self.teacher else [])]
+        views = [self.mirrored, self.teacher and self.teacher.mirrored]
+        banks += [view for view in views if view]
         self.samples = [sample for sample in samples if all(sample.image in bank for bank in banks)]
         self.missing = [sample.image for sample in samples if any(sample.image not in b for b in banks)]
         if samples and not self.samples:
@@ -61,16 +71,17 @@ class StoreDataset(Dataset[Batch]):
         Tokens come in their bank's own number format, see `stages.student.tokens`. May be called in several
         threads.
         """
-        samples = [self.samples[row] for row in rows]
+        samples = [self.samples[row % len(self)] for row in rows]
+        flipped = [row >= len(self) for row in rows]
         images = tuple(sample.image for sample in samples)
         return Batch(
             images=images,
-            vision=to_tensor(self.vision.read_batch(images)),
-            **self._annotations(samples),
-            teacher=self.teacher.read(samples) if self.teacher else None,
+            vision=to_tensor(read_views(self.vision, self.mirrored, images, flipped)),
+            **self._annotations(samples, flipped),
+            teacher=self.teacher.read(samples, flipped) if self.teacher else None,
         )
 
-    def _annotations(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    def _annotations(self, samples: Sequence[Sample], flipped: Sequence[bool]) -> dict[str, Tensor]:
         """Roles beyond the verb's are `Pad` with no box."""
         vocabulary = self._vocabulary
         padding = [[vocabulary.noun_index["Pad"]] * 3] * MAX_ROLES
@@ -80,7 +91,7 @@ class StoreDataset(Dataset[Batch]):
             ]
             for sample in samples
         ]
-        corners, exists = frame_boxes(samples, self.geometry)
+        corners, exists = frame_boxes(samples, self.geometry, flipped)
         roles = torch.tensor([len(sample.roles) for sample in samples])
         return {
             "verb": torch.tensor([vocabulary.verb_index[sample.verb] for sample in samples]),
@@ -93,16 +104,18 @@ class StoreDataset(Dataset[Batch]):
 
 @dataclass(frozen=True, slots=True)
 class TeacherBanks:
-    """The two banks only training reads."""
+    """The banks only training reads; `mirrored` holds the second view of `vision`, where it is wanted."""
 
     vision: BankReader
     text: BankReader
     geometry: Geometry
+    mirrored: BankReader | None = None
 
     @staticmethod
-    def open(paths: StorePaths) -> TeacherBanks:
+    def open(paths: StorePaths, mirror: bool = False) -> TeacherBanks:
         vision, text = (BankReader(paths, name) for name in (TEACHER_VISION, RATIONALE_TEXT))
-        return TeacherBanks(vision, text, bank_geometry(vision))
+        view = open_mirrored(paths, vision) if mirror else None
+        return TeacherBanks(vision, text, bank_geometry(vision), view)
 
     def require_current(self, texts: Mapping[str, Sequence[str]]) -> None:
         """Raises UserError where the bank was made of other texts than these (see `usable_texts`)."""
@@ -118,14 +131,14 @@ class TeacherBanks:
                 f"{bank.header.name!r} was made of; bring it up to date with `mipd-pipe embed-teacher`"
             )
 
-    def read(self, samples: Sequence[Sample]) -> TeacherTargets:
-        """Lengths are 0 where no rationale of a picture was accepted."""
+    def read(self, samples: Sequence[Sample], flipped: Sequence[bool]) -> TeacherTargets:
+        """Lengths are 0 where no rationale of a picture was accepted; `flipped` pictures come mirrored."""
         images = [sample.image for sample in samples]
-        vision = to_tensor(self.vision.read_batch(images))
+        vision = to_tensor(read_views(self.vision, self.mirrored, images, flipped))
         text = self.text.read_batch([image if image in self.text else None for image in images])
         assert text.lengths is not None
         lengths = torch.from_numpy(text.lengths)
-        corners, valid = frame_boxes(samples, self.geometry)
+        corners, valid = frame_boxes(samples, self.geometry, flipped)
         return TeacherTargets(
             vision=vision,
             role_boxes=corners,
@@ -144,12 +157,50 @@ def bank_geometry(bank: BankReader) -> Geometry:
     return Geometry.from_json(bank.header.geometry)
 
 
-def frame_boxes(samples: Sequence[Sample], geometry: Geometry) -> tuple[Tensor, Tensor]:
+def open_mirrored(paths: StorePaths, plain: BankReader) -> BankReader:
+    """The second view of a vision bank. Raises UserError where it is missing, or not of the same encoder."""
+    header = plain.header
+    advice = "make it with `mipd-pipe embed-teacher --set embed.mirrored=true`, or set train.mirror to false"
+    try:
+        bank = BankReader(paths, mirrored(header.name))
+    except UserError as reason:
+        raise UserError(f"train.mirror needs bank {mirrored(header.name)!r} ({reason}); {advice}") from None
+    flipped = mirrored_geometry(bank_geometry(plain)).to_json()
+    if bank.header != replace(header, name=mirrored(header.name), geometry=flipped):
+        raise UserError(
+            f"bank {bank.header.name!r} was made by another encoder, or in another form, than "
+            f"{header.name!r}, whose pictures it should show mirrored; {advice}"
+        )
+    return bank
+
+
+def mirrored_geometry(geometry: Geometry) -> Geometry:
+    return replace(geometry, flip=not geometry.flip)
+
+
+def read_views(
+    plain: BankReader, mirrored: BankReader | None, images: Sequence[str], flipped: Sequence[bool]
+) -> StoredRows:
+    """Rows in the order of `images`, the flipped ones from the mirrored bank."""
+    if mirrored is None or not any(flipped):
+        assert not any(flipped), "no bank with mirrored pictures was opened"
+        return plain.read_batch(images)
+    rows = plain.room(len(images))
+    for bank, view in ((plain, False), (mirrored, True)):
+        places = [place for place, is_flipped in enumerate(flipped) if is_flipped == view]
+        bank.read_batch([images[place] for place in places], rows, places)
+    return rows
+
+
+def frame_boxes(
+    samples: Sequence[Sample], geometry: Geometry, flipped: Sequence[bool]
+) -> tuple[Tensor, Tensor]:
     """[B, R, 4] x1 y1 x2 y2 in 0..1 of a frame, and [B, R] bool where the frame shows a box at all."""
+    views = (geometry, mirrored_geometry(geometry))
     framed = [
-        [box and geometry.box_to_frame(box, sample.width, sample.height) for box in sample.boxes]
+        [box and views[view].box_to_frame(box, sample.width, sample.height) for box in sample.boxes]
         + [None] * (MAX_ROLES - len(sample.boxes))
-        for sample in samples
+        for sample, view in zip(samples, flipped, strict=True)
     ]
     corners = torch.tensor([[box or (0.0, 0.0, 0.0, 0.0) for box in boxes] for boxes in framed])
     return corners, torch.tensor([[bool(box) for box in boxes] for boxes in framed])

@@ -101,6 +101,9 @@ class TrainSettings(Settings):
     """Bound on the norm of all gradients together; 0 leaves them as they are."""
     seed: int = Field(default=0, ge=0)
     """Decides the first weights, the order of the pictures and the dropout."""
+    mirror: bool = False
+    """True shows about half of the pictures mirrored left to right, others in every epoch, boxes with them;
+    needs the banks of `embed.mirrored`. Rationales that say left or right are not rewritten."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read the banks ahead of the step; 0 reads ahead in threads of the training process,
     which is faster: nothing is copied from process to process."""

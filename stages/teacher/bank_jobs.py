@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,12 +16,12 @@ from cache.kinds import KINDS
 from cache.manifest import Part
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, texts_key
+from cache.text_counts import TextCounts
 from cache.vectors import VectorKey, write_vectors
-from stages.batches import batches
 from stages.data.geometry import Geometry
-from stages.data.pictures import PictureError, open_picture
 from stages.reporter import Advance
-from stages.teacher.encoder import Floats, TextEncoder, VisionEncoder
+from stages.teacher.encoder import Floats, TextEncoder, TextTokens, VisionEncoder
+from stages.teacher.frame_reader import FrameReader
 
 
 class BankJob(Protocol):
@@ -32,7 +30,6 @@ class BankJob(Protocol):
     header: BankHeader
     family: str | None
     failures: list[QuarantineRow]
-    tokens_cut: int
 
     def row_keys(self) -> Mapping[str, str]:
         """Image -> key of everything that decides its row, for all rows the bank should have."""
@@ -47,6 +44,10 @@ class BankJob(Protocol):
         advance: Advance,
     ) -> list[Part]:
         """Writes one shard and its vectors; returns their manifest entries. `keys` is `row_keys()`."""
+        ...
+
+    def close(self) -> None:
+        """Ends what read ahead for it; its encoder stays open."""
         ...
 
 
@@ -74,20 +75,24 @@ class _Pooled:
 
 @dataclass(slots=True)
 class VisionJob:
-    """Vision tokens of pictures; `pictures` maps each image to its file and the digest of its bytes."""
+    """Vision tokens of pictures.
+
+    digests  image -> digest of its file's bytes
+    picture  image -> its file
+    reader   lays pictures into the frame that the header's geometry describes
+    """
 
     header: BankHeader
     family: str | None
-    pictures: Mapping[str, tuple[Path, str]]
+    digests: Mapping[str, str]
+    picture: Callable[[str], Path]
     encoder: VisionEncoder
-    threads: int
-    max_pixels: int
+    reader: FrameReader
     failures: list[QuarantineRow] = field(default_factory=list)
-    tokens_cut: int = 0
 
     def row_keys(self) -> Mapping[str, str]:
         mark = self.header.fingerprint
-        return {image: fingerprint([mark, digest]) for image, (_, digest) in self.pictures.items()}
+        return {image: fingerprint([mark, digest]) for image, digest in self.digests.items()}
 
     def write_shard(
         self,
@@ -99,48 +104,50 @@ class VisionJob:
     ) -> list[Part]:
         pooled = _Pooled()
         with ShardWriter.open(paths, self.header, len(images), producer) as shard:
-            for names, frames in self._frames(images):
+            for names, frames in self._batches(images):
                 tokens = self.encoder.encode(frames)
                 for name, row, vector in zip(names, tokens, pool(tokens, self.encoder.geometry), strict=True):
                     shard.add(name, keys[name], row)
-                    pooled.add(VectorKey(name), keys[name], vector)
+                    if self.family:
+                        pooled.add(VectorKey(name), keys[name], vector.copy())
                 advance(len(names))
         return [*shard.parts(), *pooled.write(paths, self.header, self.family, producer)]
 
-    def _frames(self, images: Sequence[str]) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
-        """Batches of framed pictures, read ahead in threads; unreadable ones are left out and noted."""
-        size = self.encoder.batch_size
-        with ThreadPoolExecutor(self.threads) as workers:
-            loads = [lambda image=image: self._load(image) for image in images]
-            loaded = zip(images, read_ahead(workers, loads, 2 * size), strict=True)
-            for batch in batches(list(images), size):
-                pairs = [next(loaded) for _ in batch]
-                good = [(image, frame) for image, frame in pairs if isinstance(frame, np.ndarray)]
-                for image, problem in pairs:
-                    if isinstance(problem, str):
-                        key = fingerprint([image, problem])
-                        self.failures.append(QuarantineRow(image, "embed-teacher", problem, 0, "", key))
-                if good:
-                    yield [image for image, _ in good], np.stack([frame for _, frame in good])
+    def close(self) -> None:
+        self.reader.close()
 
-    def _load(self, image: str) -> NDArray[np.uint8] | str:
-        path, _ = self.pictures[image]
-        try:
-            return self.encoder.geometry.place(open_picture(path, self.max_pixels))
-        except PictureError as problem:
-            return problem.reason
+    def _batches(self, images: Sequence[str]) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+        """Full batches of framed pictures, the last one smaller; unreadable ones are left out and noted."""
+        names: list[str] = []
+        frames: list[NDArray[np.uint8]] = []
+        found = self.reader.read(map(self.picture, images), ahead=2 * self.encoder.batch_size)
+        for image, frame in zip(images, found, strict=True):
+            if isinstance(frame, str):
+                key = fingerprint([image, frame])
+                self.failures.append(QuarantineRow(image, "embed-teacher", frame, 0, "", key))
+                continue
+            names.append(image)
+            frames.append(frame)
+            if len(names) >= self.encoder.batch_size:
+                yield names, np.stack(frames)
+                names, frames = [], []
+        if names:
+            yield names, np.stack(frames)
 
 
 @dataclass(slots=True)
 class TextJob:
-    """Text tokens of the four rationales; `texts` has "" where a rationale is missing."""
+    """Text tokens of the four rationales; `texts` has "" where a rationale is missing.
+
+    counts  of the texts encoded so far
+    """
 
     header: BankHeader
     family: str | None
     texts: Mapping[str, tuple[str, str, str, str]]
     encoder: TextEncoder
     failures: list[QuarantineRow] = field(default_factory=list)
-    tokens_cut: int = 0
+    counts: TextCounts = field(default_factory=TextCounts)
 
     def row_keys(self) -> Mapping[str, str]:
         mark = self.header.fingerprint
@@ -154,50 +161,67 @@ class TextJob:
         producer: dict[str, Any],
         advance: Advance,
     ) -> list[Part]:
-        pooled = _Pooled()
+        pooled, counts = _Pooled(), TextCounts()
         with ShardWriter.open(paths, self.header, len(images), producer) as shard:
-            for names in batches(list(images), max(1, self.encoder.batch_size // len(KINDS))):
-                encoded = self.encoder.encode([text for name in names for text in self.texts[name]])
-                self.tokens_cut += int(encoded.cut.sum())
-                for i, name in enumerate(names):
-                    rows = slice(i * len(KINDS), (i + 1) * len(KINDS))
-                    self._add(shard, pooled, name, keys[name], encoded.tokens[rows], encoded.lengths[rows])
-                    for kind, text, vector in zip(KINDS, self.texts[name], encoded.pooled[rows], strict=True):
-                        if text:
-                            pooled.add(VectorKey(name, *kind), keys[name], vector)
-                    if not any(self.texts[name]):  # hides the vectors of texts that are no longer accepted
-                        nothing = np.zeros(encoded.pooled.shape[1], np.float32)
-                        pooled.add(VectorKey(name), keys[name], nothing)
+            for names in self._batches(images):
+                encoded = self.encoder.encode([text for name in names for text in self.texts[name] if text])
+                counts += _counted(encoded)
+                row = 0  # of `encoded`
+                for name in names:
+                    row = self._add(shard, pooled, name, keys[name], encoded, row)
                 advance(len(names))
+            shard.remarks |= counts.record()
+        self.counts += counts
         return [*shard.parts(), *pooled.write(paths, self.header, self.family, producer)]
 
+    def close(self) -> None:
+        pass
+
+    def _batches(self, images: Sequence[str]) -> Iterator[list[str]]:
+        """Pictures whose texts together fill a batch of the encoder, or nearly."""
+        names: list[str] = []
+        size = 0
+        for image in images:
+            more = sum(map(bool, self.texts[image]))
+            if names and size + more > self.encoder.batch_size:
+                yield names
+                names, size = [], 0
+            names.append(image)
+            size += more
+        if names:
+            yield names
+
     def _add(
-        self,
-        shard: ShardWriter,
-        pooled: _Pooled,
-        image: str,
-        key: str,
-        tokens: Floats,
-        lengths: NDArray[np.int64],
-    ) -> None:
-        """Pads the batch's token axis to the bank's; a missing rationale has length 0 and no tokens."""
-        row = np.zeros(self.header.shape, np.float32)
-        there = np.array([bool(text) for text in self.texts[image]])
-        row[there, : tokens.shape[1]] = tokens[there]
-        shard.add(image, key, row, np.where(there, lengths, 0))
+        self, shard: ShardWriter, pooled: _Pooled, image: str, key: str, encoded: TextTokens, row: int
+    ) -> int:
+        """Adds one picture, whose texts are the rows of `encoded` from `row` on; returns where they end.
+
+        A missing rationale has length 0 and no tokens.
+        """
+        tokens = np.zeros(self.header.shape, np.float32)
+        lengths = np.zeros(len(KINDS), np.int64)
+        for i, (kind, text) in enumerate(zip(KINDS, self.texts[image], strict=True)):
+            if not text:
+                continue
+            tokens[i, : encoded.tokens.shape[1]] = encoded.tokens[row]
+            lengths[i] = encoded.lengths[row]
+            pooled.add(VectorKey(image, *kind), key, encoded.pooled[row].copy())
+            row += 1
+        if not any(self.texts[image]):  # hides the vectors of texts that are no longer accepted
+            pooled.add(VectorKey(image), key, np.zeros(self.encoder.pooled_dim, np.float32))
+        shard.add(image, key, tokens, lengths)
+        return row
+
+
+def _counted(encoded: TextTokens) -> TextCounts:
+    return TextCounts(
+        texts=len(encoded.lengths),
+        in_pieces=int((encoded.pieces > 1).sum()),
+        cut=int((encoded.cut > 0).sum()),
+        tokens_cut=int(encoded.cut.sum()),
+    )
 
 
 def pool(tokens: Floats, geometry: Geometry) -> Floats:
     """[B, T, D] -> [B, D]: the class token, or the mean of the patches where there is none."""
     return tokens[:, 0] if geometry.class_tokens else tokens.mean(axis=1)
-
-
-def read_ahead(workers: ThreadPoolExecutor, loads: Sequence[Callable[[], Any]], ahead: int) -> Iterator[Any]:
-    """Results of `loads` in order, with up to `ahead` of them under way."""
-    pending: deque[Future[Any]] = deque()
-    for load in loads:
-        pending.append(workers.submit(load))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

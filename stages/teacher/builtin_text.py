@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache.errors import UserError
 from stages.teacher.encoder import Floats, TextTokens
@@ -45,6 +46,8 @@ class BuiltinText:
     batch_size  texts per call that keep memory small; decides nothing else
     """
 
+    edges = (0, 0)
+
     def __init__(
         self,
         dim: int = 128,
@@ -71,9 +74,15 @@ class BuiltinText:
             "variant": self._variant,
         }
 
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([len(_words(text)) for text in texts], dtype=np.int64)
+
+    def close(self) -> None:
+        """Keeps its word vectors, which are small."""
+
     def encode(self, texts: Sequence[str]) -> TextTokens:
         """See `TextTokens`; tokens have variance about 1 per entry."""
-        words = [_WORD.findall(text.lower()) or [_WORDLESS] for text in texts]
+        words = [_words(text) for text in texts]
         kept = [found[: self.max_tokens] for found in words]
         lengths = np.array([len(found) for found in kept], dtype=np.int64)
         tokens = np.zeros((len(texts), int(lengths.max(initial=0)), self.dim), dtype=np.float32)
@@ -85,7 +94,7 @@ class BuiltinText:
             total = np.asarray(weights, dtype=np.float32) @ vectors[:, self.dim :]
             pooled[i] = total / np.linalg.norm(total)
         cut = np.array([len(found) for found in words], dtype=np.int64) - lengths
-        return TextTokens(tokens, lengths, pooled, cut)
+        return TextTokens(tokens, lengths, pooled, cut, np.ones_like(cut))
 
     def _hashed_word(self, word: str) -> Floats:
         """[dim + pooled_dim]: a unit vector for the tokens beside a unit vector for pooling."""
@@ -110,3 +119,7 @@ class BuiltinText:
     def _table(self) -> Floats:
         """[rows, dim + pooled_dim] Gaussian."""
         return projection(_TABLE_ROWS, self.dim + self.pooled_dim, self._variant, "words")
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower()) or [_WORDLESS]

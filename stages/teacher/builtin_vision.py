@@ -97,6 +97,9 @@ class BuiltinVision:
             tokens[i, 1:] = self._features.patch_tokens(blocks)
         return tokens
 
+    def close(self) -> None:
+        """Keeps its constants, which are small."""
+
     @cached_property
     def _features(self) -> _Features:
         return _Features(self.geometry.size, self._side, self.dim, self._width, self._variant)

@@ -7,26 +7,30 @@ finished as a whole; a killed call repeats at most the shard it was writing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
+from cache.banks import STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
 from cache.errors import FindingsError
 from cache.index import build_index, require_faiss
-from cache.kinds import KINDS
 from cache.lock import writer_lock
 from cache.manifest import add_parts, put_in_force, remove_leftovers
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, append_quarantine, usable_texts
 from cache.vectors import PICTURES, RATIONALES, vector_versions
 from stages.batches import batches
+from stages.data.geometry import Geometry
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.reporter import Reporter
+from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
 from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.encoder import TextEncoder, VisionEncoder
+from stages.teacher.frame_reader import FrameReader
 from stages.teacher.label_store import store_labels
 from stages.teacher.plan import data_failure, new_failures
 
@@ -72,7 +76,9 @@ class Embedder:
         """Makes whatever is missing. Raises FindingsError where too many pictures could not be read."""
         self.paths.require()
         require_faiss()  # missing, it is better said now than after hours of encoding
-        with writer_lock(self.paths.root, STAGE):
+        with writer_lock(self.paths.root, STAGE), ExitStack() as opened:
+            for encoder in (self.encoders.teacher_vision, self.encoders.student_vision, self.encoders.text):
+                opened.enter_context(closing(encoder))
             remove_leftovers(self.paths)
             store_labels(
                 self.paths,
@@ -82,15 +88,15 @@ class Embedder:
                 self._producer,
                 in_force=True,
             )
-            jobs = self._jobs()
-            summaries = {job.header.name: self._fill(job) for job in jobs}
+            texts, jobs = self._text_job(), self._vision_jobs()
+            summaries = self._fill_all([texts, *jobs])
             for family in (PICTURES, RATIONALES):
                 build_index(self.paths, family, self._producer)
             failures = self._failures(jobs)
             append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
         counts = {name: asdict(summary) for name, summary in summaries.items()}
         failed, total = self._count_failed(jobs, failures)
-        self.reporter.event("banks-finished", banks=counts, failed=failed, tokens_cut=jobs[-1].tokens_cut)
+        self.reporter.event("banks-finished", banks=counts, failed=failed, texts=asdict(texts.counts))
         _check_failures(failed, total, max_failure_rate)
         return summaries
 
@@ -114,53 +120,64 @@ class Embedder:
         failed = {row.image for row in failures} - usable
         return len(failed), len(failed | usable)
 
-    def _jobs(self) -> list[BankJob]:
-        usable = [s for s in self.data.samples if self.ledger.problem(s.image) is None]
+    def _usable(self) -> list[Sample]:
+        return [sample for sample in self.data.samples if self.ledger.problem(sample.image) is None]
+
+    def _text_job(self) -> TextJob:
+        images = [sample.image for sample in self._usable() if sample.split == "train"]
+        encoder = self.encoders.text
+        return TextJob(
+            header=text_header(encoder, self.settings.storage),
+            family=RATIONALES,
+            texts=usable_texts(self.paths, images),
+            encoder=encoder,
+        )
+
+    def _vision_jobs(self) -> list[VisionJob]:
+        usable = self._usable()
         train = [sample for sample in usable if sample.split == "train"]
-        texts = usable_texts(self.paths, [sample.image for sample in train])
+        teacher, student = self.encoders.teacher_vision, self.encoders.student_vision
         return [
-            self._vision_job(TEACHER_VISION, self.encoders.teacher_vision, train, None),
-            self._vision_job(STUDENT_VISION, self.encoders.student_vision, usable, PICTURES),
-            TextJob(
-                header=self._text_header(),
-                family=RATIONALES,
-                texts=texts,
-                encoder=self.encoders.text,
+            *self._views(vision_header(TEACHER_VISION, teacher, self.settings.storage), teacher, train, None),
+            *self._views(
+                vision_header(STUDENT_VISION, student, self.settings.storage), student, usable, PICTURES
             ),
         ]
 
-    def _vision_job(
-        self, name: str, encoder: VisionEncoder, samples: Iterable[Sample], family: str | None
-    ) -> VisionJob:
-        return VisionJob(
-            header=self._vision_header(name, encoder),
-            family=family,
-            pictures={s.image: (self.data.picture(s.image), self.ledger.digest(s.image)) for s in samples},
-            encoder=encoder,
-            threads=self.settings.decode_threads,
-            max_pixels=self.ledger.max_pixels,
+    def _views(
+        self, header: BankHeader, encoder: VisionEncoder, samples: Iterable[Sample], family: str | None
+    ) -> list[VisionJob]:
+        """The bank, and where asked for the one with mirrored pictures, which has no vectors to search."""
+        digests = {sample.image: self.ledger.digest(sample.image) for sample in samples}
+        views = [(header, family)]
+        if self.settings.mirrored:
+            views.append((mirrored_header(header), None))
+        return [
+            VisionJob(view, of_view, digests, self.data.picture, encoder, self._reader(view))
+            for view, of_view in views
+        ]
+
+    def _reader(self, header: BankHeader) -> FrameReader:
+        assert header.geometry is not None
+        return FrameReader(
+            Geometry.from_json(header.geometry),
+            self.ledger.max_pixels,
+            self.settings.decode_workers,
+            self.settings.decode_in,
         )
 
-    def _vision_header(self, name: str, encoder: VisionEncoder) -> BankHeader:
-        return BankHeader(
-            name=name,
-            storage=self.settings.storage,
-            shape=(encoder.geometry.tokens, encoder.dim),
-            masked=False,
-            geometry=encoder.geometry.to_json(),
-            encoder=dict(encoder.identity()),
-        )
+    def _fill_all(self, jobs: Sequence[TextJob | VisionJob]) -> dict[str, BankSummary]:
+        """Fills banks in order. An encoder is closed after its last bank: the next one needs the memory.
 
-    def _text_header(self) -> BankHeader:
-        encoder = self.encoders.text
-        return BankHeader(
-            name=RATIONALE_TEXT,
-            storage=self.settings.storage,
-            shape=(len(KINDS), encoder.max_tokens, encoder.dim),
-            masked=True,
-            geometry=None,
-            encoder=dict(encoder.identity()),
-        )
+        The texts come first, because their encoder was just loaded for the labels.
+        """
+        summaries = {}
+        for _, of_encoder in groupby(jobs, key=lambda job: id(job.encoder)):
+            for job in of_encoder:
+                with closing(job):
+                    summaries[job.header.name] = self._fill(job)
+            job.encoder.close()
+        return summaries
 
     def _fill(self, job: BankJob) -> BankSummary:
         header, family = job.header, job.family
@@ -181,16 +198,26 @@ class Embedder:
             for images in batches(todo, self.settings.rows_per_shard):
                 parts = job.write_shard(self.paths, images, wanted, self._producer, advance)
                 add_parts(self.paths, parts)
-        if job.tokens_cut:
-            self.reporter.say(
-                f"bank {header.name}: {job.tokens_cut} tokens lay beyond the encoder's limit of "
-                f"{header.shape[1]} a text and were cut"
-            )
+        if isinstance(job, TextJob):
+            self._tell_long_texts(job)
         return BankSummary(len(wanted), len(todo) - len(job.failures), changed)
 
     def _tell(self, name: str, total: int, todo: int, changed: int) -> None:
         tail = f", {changed} of them changed since" if changed else ""
         self.reporter.say(f"bank {name}: {total} rows, {total - todo} there before, {todo} to make{tail}")
+
+    def _tell_long_texts(self, job: TextJob) -> None:
+        counts, limit = job.counts, job.encoder.max_tokens
+        if counts.in_pieces:
+            self.reporter.say(
+                f"bank {job.header.name}: {counts.in_pieces} of {counts.texts} texts are longer than the "
+                f"encoder's {limit} tokens; they were encoded in pieces, their tokens averaged to as many"
+            )
+        if counts.cut:
+            self.reporter.say(
+                f"bank {job.header.name}: {counts.cut} of {counts.texts} texts are longer than the encoder's "
+                f"{limit} tokens; {counts.tokens_cut} tokens were cut"
+            )
 
 
 def _check_failures(failed: int, total: int, bound: float) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from cache.codec import StorageType
 from stages.settings import Settings
 from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
+from stages.teacher.frame_reader import DecodeIn
 
 
 class EmbedSettings(Settings):
@@ -22,8 +23,13 @@ class EmbedSettings(Settings):
     """Number format of the banks: fp32, bf16, fp16, or int8 with one scale per token."""
     rows_per_shard: int = Field(default=1024, ge=1)
     """Pictures in one LMDB file; a killed run repeats at most this many."""
-    decode_threads: int = Field(default=2, ge=1)
-    """Threads that read and resize pictures ahead of the encoder."""
+    mirrored: bool = False
+    """True also writes a second view of each vision bank, its pictures mirrored left to right, for
+    `train.mirror`: twice the time and the space of these banks."""
+    decode_workers: int = Field(default=2, ge=1)
+    """Threads or processes that read and resize pictures ahead of the encoder; no row depends on it."""
+    decode_in: DecodeIn = "threads"
+    """`processes` are worth their start where many workers wait for Python's lock; Pillow lets go of it."""
     verb_templates: list[str] = Field(default=["{verb}", "a photo of someone {verb}", "{verb}: {definition}"])
     """Sentences for a verb, averaged; fields {verb}, {definition} (the sentence template where none)."""
     role_templates: list[str] = Field(default=["the {role} of {verb}"])

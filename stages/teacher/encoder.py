@@ -22,12 +22,14 @@ class TextTokens:
     lengths   [B] int, tokens kept of each text
     pooled    [B, E] float32, one unit-length vector per text, in the space labels are compared in
     cut       [B] int, tokens that did not fit the encoder's limit and were dropped
+    pieces    [B] int, pieces that a text was encoded in; 1 = whole (see `stages.teacher.long_texts`)
     """
 
     tokens: Floats
     lengths: NDArray[np.int64]
     pooled: Floats
     cut: NDArray[np.int64]
+    pieces: NDArray[np.int64]
 
 
 class VisionEncoder(Protocol):
@@ -35,12 +37,20 @@ class VisionEncoder(Protocol):
 
     geometry: Geometry
     dim: int
-    batch_size: int  # pictures per call that suit the device
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures per call that suit the device."""
+        ...
 
     def identity(self) -> Mapping[str, Any]: ...
 
     def encode(self, frames: NDArray[np.uint8]) -> Floats:
         """[B, size, size, 3] uint8 -> [B, geometry.tokens, dim] float32."""
+        ...
+
+    def close(self) -> None:
+        """Frees what `encode` loaded, on the device too; the next `encode` loads it again."""
         ...
 
 
@@ -50,8 +60,21 @@ class TextEncoder(Protocol):
     dim: int  # width D of a token
     pooled_dim: int  # width E of a pooled vector
     max_tokens: int
-    batch_size: int  # texts per call that suit the device
+    edges: tuple[int, int]  # special tokens before and after the words of every text
+
+    @property
+    def batch_size(self) -> int:
+        """Texts per call that suit the device."""
+        ...
 
     def identity(self) -> Mapping[str, Any]: ...
 
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """[B] tokens of each text in full, special tokens included, without encoding it."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> TextTokens: ...
+
+    def close(self) -> None:
+        """Frees what `encode` loaded, on the device too; the next `encode` loads it again."""
+        ...

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stages.teacher.encoder import TextEncoder, VisionEncoder
 from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
+from stages.teacher.long_texts import PooledLongTexts
 
 BUILTIN_MAX_TOKENS = 77  # words; the built-in encoder has no limit of its own, so it takes CLIP's
+BUILTIN_SIZE, BUILTIN_GRID = 128, 8
+
+Say = Callable[[str], None]
 
 
-def open_vision(settings: VisionEncoderSettings) -> VisionEncoder:
-    """The vision encoder that the settings describe; its weights are read at the first `encode`."""
+def open_vision(settings: VisionEncoderSettings, say: Say | None = None) -> VisionEncoder:
+    """The vision encoder that the settings describe; its weights are read at the first `encode`.
+
+    say  told where the device has no room for a batch
+    """
     if settings.source == "transformers":
         from stages.teacher.hf_vision import TransformersVision
 
-        return TransformersVision(settings)
+        return TransformersVision(settings, say)
     from stages.teacher.builtin_vision import BuiltinVision
 
     return BuiltinVision(
-        size=settings.size,
-        grid=settings.grid,
+        size=settings.size or BUILTIN_SIZE,
+        grid=settings.grid or BUILTIN_GRID,
         dim=settings.dim,
         variant=settings.variant,
         mode=settings.mode,
@@ -26,12 +35,20 @@ def open_vision(settings: VisionEncoderSettings) -> VisionEncoder:
     )
 
 
-def open_text(settings: TextEncoderSettings) -> TextEncoder:
-    """The text encoder that the settings describe; its weights are read at the first `encode`."""
+def open_text(settings: TextEncoderSettings, say: Say | None = None) -> TextEncoder:
+    """The text encoder that the settings describe; its weights are read at the first `encode`.
+
+    say  told where the device has no room for a batch
+    """
+    encoder = _open_text(settings, say)
+    return PooledLongTexts(encoder) if settings.long_texts == "pool" else encoder
+
+
+def _open_text(settings: TextEncoderSettings, say: Say | None) -> TextEncoder:
     if settings.source == "transformers":
         from stages.teacher.hf_text import TransformersText
 
-        return TransformersText(settings)
+        return TransformersText(settings, say)
     from stages.teacher.builtin_text import BuiltinText
 
     return BuiltinText(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cache.errors import MachineError, UserError
 from stages.teacher.encoder_settings import Precision
+from stages.teacher.fault_text import plain
 
 if TYPE_CHECKING:
     import torch
@@ -49,17 +50,28 @@ def torch_dtype(precision: NumberFormat) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def memory_guard(batch_size: int) -> Iterator[None]:
-    """Turns an exhausted GPU into a MachineError that names the setting to lower."""
+def loading_guard(model: str) -> Iterator[None]:
+    """Turns a GPU without room for a model's weights into a MachineError."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as reason:
         raise MachineError(
-            f"the GPU ran out of memory at batch_size {batch_size} ({str(reason).splitlines()[0]}); "
-            "lower batch_size or free the GPU; everything finished so far is kept"
+            f"the GPU has no room for the weights of {model} ({plain(reason)}); free the GPU, set the "
+            "encoder's precision to bf16 or its device to cpu; everything finished so far is kept"
         ) from reason
+
+
+def free_memory() -> None:
+    """Gives back what models that are no longer referred to held, on the GPU too."""
+    import gc
+
+    import torch
+
+    gc.collect()  # modules refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

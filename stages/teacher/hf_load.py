@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
@@ -61,15 +62,16 @@ def load_tower(
 ) -> nn.Module:
     """Builds class `name` of transformers with the tensors under `prefix`; no other tensor is read.
 
+    name  with its module in front where the package does not export it
     `from_pretrained` on a whole checkpoint would fetch and open every shard of it.
     Raises UserError where the weights do not fill the model exactly.
     """
-    import transformers
-
+    module, _, class_name = name.rpartition(".")
+    model_class = getattr(import_module(module or "transformers"), class_name)
     tensors = checkpoint.load(tensors_under(checkpoint, prefix))
     state = {tensor.removeprefix(prefix): value for tensor, value in tensors.items()}
     try:
-        model, info = getattr(transformers, name).from_pretrained(
+        model, info = model_class.from_pretrained(
             None, config=config, state_dict=state, dtype=torch_dtype(precision), output_loading_info=True
         )
     except RuntimeError as reason:

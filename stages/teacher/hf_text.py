@@ -5,17 +5,18 @@ Axes: B texts, L tokens, D width of a token, E width of a pooled vector. CLIP-L:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+from stages.teacher.device_batches import DeviceBatches
 from stages.teacher.encoder import Floats, TextTokens
 from stages.teacher.encoder_settings import TextEncoderSettings
 from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
-from stages.teacher.hf_device import memory_guard, quiet, resolve_device, resolve_precision
+from stages.teacher.hf_device import free_memory, loading_guard, quiet, resolve_device, resolve_precision
 from stages.teacher.hf_hub import first_line
 from stages.teacher.hf_load import release
 from stages.teacher.hf_text_tower import TextTower, open_tower
@@ -39,10 +40,12 @@ class TransformersText:
 
     Reads configuration and tokenizer at once and the weights at the first `encode`.
     Raises UserError where the model is missing, incomplete, has no tokenizer, or is no text encoder.
+
+    say  told where the device has no room for a batch
     """
 
-    def __init__(self, settings: TextEncoderSettings) -> None:
-        self.batch_size = settings.batch_size
+    def __init__(self, settings: TextEncoderSettings, say: Callable[[str], None] | None = None) -> None:
+        self._batches = DeviceBatches(settings.batch_size, say)
         self._trust = settings.trust_remote_code
         self._checkpoint = open_checkpoint(settings.model, settings.revision)
         with quiet():
@@ -54,6 +57,11 @@ class TransformersText:
         self.dim = self._tower.dim
         self.pooled_dim = self._tower.pooled_dim
         self.max_tokens = _limit(settings, self._checkpoint, self._tower, self._tokenizer)
+        self.edges = _edges(self._tokenizer)
+
+    @property
+    def batch_size(self) -> int:
+        return self._batches.size
 
     def identity(self) -> Mapping[str, Any]:
         """Everything here that decides a vector; for what is left out see `TransformersVision.identity`."""
@@ -71,26 +79,46 @@ class TransformersText:
         }
 
     def encode(self, texts: Sequence[str]) -> TextTokens:
-        """Any number of texts, `batch_size` at a time; a text without any token gets a zero pooled vector."""
+        """Any number of texts, `batch_size` at a time; a text without any token gets a zero pooled vector.
+
+        Raises MachineError where the GPU has no room for the model, or not even for one text.
+        """
         kept, cut = self._tokenise(texts)
         lengths = np.array([len(ids) for ids in kept], np.int64)
         tokens = np.zeros((len(texts), int(lengths.max(initial=0)), self.dim), np.float32)
         pooled = np.zeros((len(texts), self.pooled_dim), np.float32)
-        for start in range(0, len(texts), self.batch_size):
-            part = slice(start, start + self.batch_size)
+
+        def forward(part: slice) -> None:
             longest = int(lengths[part].max())
             hidden, pooled[part] = self._forward(kept[part])
             tokens[part, :longest] = hidden[:, :longest]
-        return TextTokens(tokens, lengths, pooled, cut)
+
+        if texts:
+            self._load()
+        self._batches.run(len(texts), forward)
+        return TextTokens(tokens, lengths, pooled, cut, np.ones_like(cut))
+
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([len(ids) for ids in self._whole(texts)], np.int64)
+
+    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text in full."""
+        if not texts:
+            return []
+        found: list[list[int]] = self._tokenizer(list(texts), verbose=False)["input_ids"]  # else it warns
+        return found
 
     def _tokenise(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.int64]]:
         """Token ids within `max_tokens`, special tokens included, and how many did not fit."""
-        if not texts:
-            return [], np.zeros(0, np.int64)
-        # Whole first: only that tells how much is lost; `verbose` would warn about each long text.
-        whole = self._tokenizer(list(texts), verbose=False)["input_ids"]
-        kept = self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        cut = np.array([len(a) - len(b) for a, b in zip(whole, kept, strict=True)], np.int64)
+        kept = self._whole(texts)
+        cut = np.array([max(0, len(ids) - self.max_tokens) for ids in kept], np.int64)
+        long = np.flatnonzero(cut).tolist()
+        if long:  # cut by the tokenizer, which keeps its special tokens at the end
+            shorter = self._tokenizer(
+                [texts[i] for i in long], truncation=True, max_length=self.max_tokens, verbose=False
+            )["input_ids"]
+            for i, ids in zip(long, shorter, strict=True):
+                kept[i] = ids
         highest = max((max(ids, default=0) for ids in kept), default=0)
         if highest >= self._tower.vocabulary:
             raise UserError(
@@ -106,8 +134,7 @@ class TransformersText:
         ids, mask = (torch.tensor(part, device=self._device) for part in self._pad(kept))
         attended = mask.clone()
         attended[:, 0] = 1  # a row of nothing but masked tokens would become NaN
-        with torch.inference_mode(), memory_guard(self.batch_size):
-            self._load()
+        with torch.inference_mode():
             hidden, pooled = self._tower.forward(ids, attended)
             hidden = hidden.float() * mask.unsqueeze(-1)
             pooled = torch.nn.functional.normalize(pooled.float(), dim=-1) * mask.any(1, keepdim=True)
@@ -126,9 +153,16 @@ class TransformersText:
 
     def _load(self) -> None:
         if not self._loaded:
-            with quiet():
+            with quiet(), loading_guard(self._checkpoint.model):
                 self._tower.load(self._device, self._precision)
             self._loaded = True
+
+    def close(self) -> None:
+        if self._loaded:
+            with quiet():
+                self._tower = open_tower(self._checkpoint, self._trust)
+            self._loaded = False
+            free_memory()
 
 
 def _open_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool) -> Any:
@@ -155,6 +189,13 @@ def _open_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool) -> Any:
             f"the tokenizer of {checkpoint.model} cannot be read ({first_line(reason)}); "
             "download the model again, and set trust_remote_code: true if it comes with its own code"
         ) from reason
+
+
+def _edges(tokenizer: Any) -> tuple[int, int]:
+    """How many special tokens stand before and after the words of a text."""
+    special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    words = [i for i, is_special in enumerate(special) if not is_special]
+    return (words[0], len(special) - 1 - words[-1]) if words else (0, len(special))
 
 
 def _limit(settings: TextEncoderSettings, checkpoint: Checkpoint, tower: TextTower, tokenizer: Any) -> int:

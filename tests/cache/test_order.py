@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from cache.order import in_shard, permutation, rank_rows, shard_of
+from cache.order import coins, in_shard, permutation, rank_rows, shard_of
 
 KEYS = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 FIRST_ORDER = [2, 0, 3, 1, 7, 4, 5, 6]
 FIRST_SHARDS = [0, 1, 0, 1, 2, 3, 2, 0]
+FIRST_COINS = [False, True, False, True, False, True, True, False, False, False, False, False]
 
 
 @given(st.integers(0, 500), st.integers(0, 2**40), st.integers(0, 50))
@@ -68,3 +69,16 @@ def test_shards_are_fixed_for_all_time() -> None:
 def test_a_shard_that_does_not_exist_is_refused(shard: int) -> None:
     with pytest.raises(UserError, match=f"shard {shard} of 4 does not exist: give a number from 0 to 3"):
         in_shard(["a"], shard, 4)
+
+
+@given(st.integers(0, 300), st.integers(0, 2**40), st.integers(0, 50))
+def test_a_rows_coin_is_its_own(count: int, seed: int, epoch: int) -> None:
+    """The same whatever other rows there are."""
+    assert np.array_equal(coins(count, seed, epoch), coins(count + 50, seed, epoch)[:count])
+
+
+def test_coins_are_even_and_thrown_anew_every_epoch() -> None:
+    first, second, other = coins(10_000, 0, 0), coins(10_000, 0, 1), coins(10_000, 1, 0)
+    for found in (first, first == second, first == other):
+        assert 0.48 < found.mean() < 0.52
+    assert coins(12, 0, 0).tolist() == FIRST_COINS

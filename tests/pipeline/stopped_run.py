@@ -27,6 +27,7 @@ from pipeline.console import Console
 from stages.reporter import Advance
 from stages.teacher import encoders
 from stages.teacher.encoder import Floats, VisionEncoder
+from stages.teacher.encoder_settings import VisionEncoderSettings
 from stages.teacher.engine import Answer, Engine, Request
 
 
@@ -83,6 +84,9 @@ class StoppedVision:
         self._countdown.count()
         return tokens
 
+    def close(self) -> None:
+        self._encoder.close()
+
 
 class StoppedConsole(Console):
     """The real console; also counts training steps."""
@@ -131,7 +135,11 @@ def main(units: str, signal_name: str, asked: str, *command: str) -> None:
         return StoppedEngine(make_engine(of), countdown, asked_file)
 
     setattr(stage_one, "make_engine", watched)  # noqa: B010 - a name the module only imports
-    encoders.open_vision = lambda settings: StoppedVision(open_vision(settings), countdown, asked_file)
+
+    def watched_vision(settings: VisionEncoderSettings, say: encoders.Say | None = None) -> VisionEncoder:
+        return StoppedVision(open_vision(settings, say), countdown, asked_file)
+
+    encoders.open_vision = watched_vision
     StoppedConsole.countdown = countdown
     setattr(workspace, "Console", StoppedConsole)  # noqa: B010 - a name the module only imports
     sys.argv = ["mipd-pipe", *command]

@@ -15,6 +15,7 @@ from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSe
 from stages.teacher.encoders import open_text, open_vision
 from stages.teacher.hf_text import TransformersText
 from stages.teacher.hf_vision import TransformersVision
+from stages.teacher.long_texts import PooledLongTexts
 from tests.tiny_encoders import build_clip
 
 
@@ -24,16 +25,20 @@ def test_builtin_settings_reach_the_encoder() -> None:
     assert isinstance(vision, BuiltinVision)
     assert (vision.geometry.size, vision.geometry.rows, vision.geometry.mode) == (96, 4, "crop")
     assert (vision.dim, vision.batch_size, vision.identity()["variant"]) == (40, 3, "b")
-    text = open_text(TextEncoderSettings(dim=24, pooled_dim=48, max_tokens=5, batch_size=3))
+    text = open_text(TextEncoderSettings(dim=24, pooled_dim=48, max_tokens=5, batch_size=3, long_texts="cut"))
     assert isinstance(text, BuiltinText)
     assert (text.dim, text.pooled_dim, text.max_tokens, text.batch_size) == (24, 48, 5, 3)
-    assert open_text(TextEncoderSettings()).max_tokens == 77
+    default = open_text(TextEncoderSettings())
+    assert isinstance(default, PooledLongTexts)
+    assert default.max_tokens == 77
+    assert open_vision(VisionEncoderSettings()).geometry.tokens == 1 + 8 * 8
 
 
 def test_transformers_settings_reach_the_encoder(tmp_path: Path) -> None:
     model = str(build_clip(tmp_path))
     vision = open_vision(VisionEncoderSettings(source="transformers", model=model, mode="pad", batch_size=3))
-    text = open_text(TextEncoderSettings(source="transformers", model=model, max_tokens=7, batch_size=3))
+    fields: dict[str, Any] = {"max_tokens": 7, "batch_size": 3, "long_texts": "cut"}
+    text = open_text(TextEncoderSettings(source="transformers", model=model, **fields))
     assert isinstance(vision, TransformersVision)
     assert isinstance(text, TransformersText)
     assert (vision.geometry.mode, vision.batch_size, text.max_tokens, text.batch_size) == ("pad", 3, 7, 3)

@@ -7,7 +7,7 @@ import torch
 from transformers.utils import logging
 
 from cache.errors import MachineError, UserError
-from stages.teacher.hf_device import memory_guard, quiet, resolve_device, resolve_precision, torch_dtype
+from stages.teacher.hf_device import loading_guard, quiet, resolve_device, resolve_precision, torch_dtype
 
 
 def test_auto_takes_a_gpu_where_there_is_one() -> None:
@@ -27,10 +27,10 @@ def test_precision_on_a_cpu_is_fp32_unless_asked() -> None:
     assert torch_dtype("bf16") is torch.bfloat16
 
 
-def test_an_exhausted_gpu_names_the_setting_to_lower() -> None:
+def test_a_gpu_too_small_for_the_weights_says_what_helps() -> None:
     with (
-        pytest.raises(MachineError, match=r"out of memory at batch_size 32 .*lower batch_size"),
-        memory_guard(32),
+        pytest.raises(MachineError, match=r"the weights of a/b \(CUDA out.*GiB\.\).*precision to bf16"),
+        loading_guard("a/b"),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 

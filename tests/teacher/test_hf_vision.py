@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,25 @@ from transformers import (
     CLIPVisionModel,
     SiglipModel,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from cache.errors import UserError
+from cache.errors import MachineError, UserError
+from stages.data.geometry import Geometry
 from stages.teacher.encoder import VisionEncoder
 from stages.teacher.encoder_settings import VisionEncoderSettings
 from stages.teacher.hf_checkpoint import INDEX, WEIGHTS
 from stages.teacher.hf_vision import TransformersVision
-from tests.tiny_encoders import MEAN, STD, build_blip2, build_clip, build_siglip, change_json, write_json
+from tests.tiny_encoders import (
+    MEAN,
+    QWEN_CLASSES,
+    STD,
+    build_blip2,
+    build_clip,
+    build_qwen,
+    build_siglip,
+    change_json,
+    write_json,
+)
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "clip": build_clip,
@@ -124,9 +137,9 @@ def test_blip2_reads_the_tower_alone(models: Path, tmp_path: Path, corrupt: Call
     expected = TransformersVision(settings(models / "blip2"))
     np.testing.assert_array_equal(encoder.encode(FRAMES), expected.encode(FRAMES))
     assert encoder.identity() == expected.identity()
-    assert encoder._tower is not None
+    assert encoder._model is not None
     assert not [
-        name for name, _ in encoder._tower.named_parameters() if "language" in name or "qformer" in name
+        name for name, _ in encoder._model.named_parameters() if "language" in name or "qformer" in name
     ]
 
 
@@ -313,3 +326,100 @@ def test_weights_that_do_not_fill_the_tower_are_refused(
     change(clip)
     with pytest.raises(UserError, match=message):
         TransformersVision(settings(clip)).encode(FRAMES)
+
+
+def without_memory_above(encoder: TransformersVision, most: int) -> list[int]:
+    """Has the encoder's model raise what torch raises on a GPU; returns the sizes of all batches it saw."""
+    encoder.encode(FRAMES[:1])
+    model, sizes = encoder._model, []
+    assert model is not None
+
+    def limited(frames_first: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        sizes.append(len(kwargs["pixel_values"]))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    model.register_forward_pre_hook(limited, with_kwargs=True)
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said_so(models: Path) -> None:
+    said: list[str] = []
+    expected = TransformersVision(settings(models / "clip")).encode(FRAMES)
+    encoder = TransformersVision(settings(models / "clip", batch_size=5), said.append)
+    sizes = without_memory_above(encoder, 1)
+    np.testing.assert_allclose(encoder.encode(FRAMES), expected, atol=1e-5)
+    assert sizes == [5, 2, 1, 1, 1, 1, 1]
+    assert encoder.batch_size == 1
+    assert [line.rpartition("; ")[2] for line in said] == [
+        "going on with batches of 2",
+        "going on with batches of 1",
+    ]
+    assert "ran out of memory at a batch of 5 (CUDA out of memory. Tried to allocate 2.00 GiB.)" in said[0]
+
+
+def test_a_device_without_room_for_one_picture_ends_it(models: Path) -> None:
+    encoder = TransformersVision(settings(models / "clip"))
+    without_memory_above(encoder, 0)
+    with pytest.raises(MachineError, match=r"out of memory at a batch of one .*everything finished .*kept"):
+        encoder.encode(FRAMES)
+
+
+def test_a_closed_encoder_holds_no_weights_and_opens_again(models: Path) -> None:
+    encoder = TransformersVision(settings(models / "clip"))
+    before = encoder.encode(FRAMES)
+    assert encoder._model is not None
+    weights = weakref.ref(next(encoder._model.parameters()))
+    encoder.close()
+    assert weights() is None
+    np.testing.assert_array_equal(encoder.encode(FRAMES), before)
+
+
+# --- Qwen-VL: a picture of any size, here in one frame for all ----------------------------------------
+
+QWEN_FRAMES = np.random.RandomState(1).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", QWEN_CLASSES)
+def test_qwen_gives_what_its_language_model_is_given(tmp_path: Path, kind: str) -> None:
+    """Against the whole model on what the family's own processor makes of the same frames."""
+    folder = build_qwen(tmp_path, kind)
+    encoder = TransformersVision(settings(folder, size=32))
+    assert encoder.geometry == Geometry(32, "stretch", rows=4, cols=4, class_tokens=0)
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=4, image_mean=MEAN, image_std=STD, min_pixels=16, max_pixels=10**6
+    )
+    inputs = processor(list(QWEN_FRAMES), return_tensors="pt")
+    assert inputs["image_grid_thw"].tolist() == [[1, 8, 8]] * 3
+    model = QWEN_CLASSES[kind].from_pretrained(folder)
+    with torch.inference_mode():
+        found = model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
+    tokens = encoder.encode(QWEN_FRAMES)
+    assert tokens.shape == (3, 16, encoder.dim) == (3, 16, 20)
+    np.testing.assert_allclose(tokens.reshape(48, 20), found.pooler_output.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", QWEN_CLASSES)
+def test_qwen_tokens_are_in_the_places_the_geometry_says(tmp_path: Path, kind: str) -> None:
+    """What is painted into one cell of the grid changes that cell's token most."""
+    encoder = TransformersVision(settings(build_qwen(tmp_path, kind), size=32))
+    plain = np.full((1, 32, 32, 3), 128, np.uint8)
+    painted = plain.copy()
+    row, col = 1, 2
+    painted[0, row * 8 : row * 8 + 8, col * 8 : col * 8 + 8] = (255, 0, 60)
+    change = np.abs(encoder.encode(painted) - encoder.encode(plain)).mean(-1)[0]
+    assert divmod(int(change.argmax()), 4) == (row, col)
+
+
+def test_qwen_frames_are_whole_merged_patches(tmp_path: Path) -> None:
+    folder = build_qwen(tmp_path, "qwen2_5_vl")
+    assert TransformersVision(settings(folder)).geometry.size == 448
+    with pytest.raises(UserError, match=r"size 30 does not fit .* 8 pixels a side; set size to 24 or"):
+        TransformersVision(settings(folder, size=30))
+    with pytest.raises(UserError, match=r"layer -2 of .* not merged yet; only -1"):
+        TransformersVision(settings(folder, layer=-2))
+
+
+def test_a_size_the_model_was_not_trained_on_is_refused(models: Path) -> None:
+    with pytest.raises(UserError, match=r"size 48 is not the frame of .*sees 24 pixels .*leave size at 0"):
+        TransformersVision(settings(models / "clip", size=48))
