@@ -39,7 +39,11 @@ class PictureEncoder(Protocol):
     """What prediction needs of the student's vision encoder, wherever that comes from."""
 
     geometry: Geometry
-    batch_size: int  # pictures per call that suit the device
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures per call that suit the device."""
+        ...
 
     def encode(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[B, size, size, 3] uint8 -> [B, Q, Ds] float32."""

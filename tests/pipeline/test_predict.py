@@ -255,7 +255,7 @@ def test_labels_of_other_settings_are_not_recorded_as_those_of_the_text_encoder(
 def test_evaluating_among_the_same_verbs_gives_the_same_figures(trained: Config) -> None:
     before = json.loads((trained.run_dir / "metrics.json").read_text())
     space = trained.data.root / "SWiG_jsons" / "imsitu_space.json"
-    result = stage_two.evaluate(Workspace(trained), "test", space)
+    result = stage_two.evaluate(Workspace(trained), "test", verbs=space)
     assert result.data["subsets"] == before["subsets"]
     assert json.loads((trained.run_dir / "metrics.json").read_text()) == before
     assert (trained.run_dir / "metrics-imsitu_space.json").exists()
@@ -268,14 +268,14 @@ def test_only_pictures_of_the_asked_verbs_count_with_their_roles_in_the_asked_or
     sample = workspace.data.split("test")[0]
     verbs = tmp_path / "mine.yaml"
     verbs.write_text(json.dumps([{sample.verb: list(sample.roles)[::-1]}, {"juggling": ["agent"]}]))
-    result = stage_two.evaluate(workspace, "test", verbs)
+    result = stage_two.evaluate(workspace, "test", verbs=verbs)
     count = sum(other.verb == sample.verb for other in workspace.data.split("test"))
     assert result.data["subsets"]["all"]["samples"] == count
     rows = pl.read_parquet(trained.run_dir / "predictions-mine.parquet")
     assert rows["roles"][0].to_list() == list(sample.roles)[::-1]
     verbs.write_text(json.dumps([{sample.verb: ["agent", "nonsense"]}]))
     with pytest.raises(UserError, match=f"verb '{sample.verb}' has the roles agent, nonsense, but picture"):
-        stage_two.evaluate(workspace, "test", verbs)
+        stage_two.evaluate(workspace, "test", verbs=verbs)
     verbs.write_text("- juggling: [agent]\n")
     with pytest.raises(UserError, match=r"none of the \d+ pictures is of a verb in .*mine\.yaml"):
-        stage_two.evaluate(workspace, "test", verbs)
+        stage_two.evaluate(workspace, "test", verbs=verbs)
