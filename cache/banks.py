@@ -136,7 +136,7 @@ class ShardWriter:
     ) -> None:
         self.header = header
         self.part: Part | None = None
-        self.remarks: dict[str, Any] = {}  # kept in the part's producer
+        self.remarks: dict[str, Any] = {}  # kept with what is measured of the part
         self.fidelity = FidelityProbe(header.shape, header.storage, capacity)
         self._env, self._tables = env, tables
         self._pending: list[tuple[bytes, bytes, bytes]] = []
@@ -155,8 +155,9 @@ class ShardWriter:
             writer._flush()
             rows = writer._count()
         if rows:
-            told = {**producer, **writer.fidelity.record(), **writer.remarks}
-            writer.part = describe_part(paths, target, "bank", rows, told, header.name, header.fingerprint)
+            measured = {**writer.fidelity.record(), **writer.remarks}
+            name, mark = header.name, header.fingerprint
+            writer.part = describe_part(paths, target, "bank", rows, producer, name, mark, measured)
         else:
             target.unlink()
 

@@ -13,7 +13,7 @@ from cache.codec import StorageType, decode
 from cache.manifest import Manifest, Part
 
 _SAMPLE = 64  # rows of a shard; decoding them takes a hundredth of the time of writing it
-_FIELD = "fidelity"  # of a part's producer
+_FIELD = "fidelity"  # of what was measured of a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FidelityProbe:
         self._worst = min(self._worst, float(cosines.min(initial=1.0)))
 
     def record(self) -> dict[str, Any]:
-        """To be kept in the shard's producer; nothing where no token could be measured."""
+        """To be kept with the shard's part; nothing where no token could be measured."""
         if not self._tokens:
             return {}
         mean = min(1.0, self._sum / self._tokens)
@@ -85,7 +85,7 @@ def bank_fidelity(manifest: Manifest, name: str) -> Fidelity | None:
 
 def combine(parts: Iterable[Part]) -> Fidelity | None:
     """The fidelity of several shards taken together; shards that do not tell theirs do not count."""
-    told = [Fidelity(**part.producer[_FIELD]) for part in parts if _FIELD in part.producer]
+    told = [Fidelity(**part.measured[_FIELD]) for part in parts if _FIELD in part.measured]
     if not told:
         return None
     tokens = sum(one.tokens for one in told)

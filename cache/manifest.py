@@ -6,74 +6,26 @@ either a listed whole part or an unlisted leftover that the next writer removes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from cache.atomic import TEMPORARY, write_bytes
 from cache.errors import UserError
-from cache.keys import digest_file, fingerprint
+from cache.keys import digest_file
 from cache.lock import short_lock
+from cache.manifest_file import RESTORE, OtherFormatError, from_json, to_json
+from cache.part import Manifest, Part, PartKind
 from cache.paths import StorePaths
 
-FORMAT = 1
-PartKind = Literal["rationales", "quarantine", "bank", "vectors", "labels", "index"]
+__all__ = ["Manifest", "OtherFormatError", "Part", "PartKind"]  # of the modules that hold them, for all users
 _PART_SUFFIXES = {".parquet", ".lmdb", ".faiss"}
 # A part's name ends in a number, and where several workers write side by side, first in whose it is.
 _PART_NAME = re.compile(r".*?(?:-([0-9]+of[0-9]+))?-([0-9]{5,})")
-
-
-class OtherFormatError(UserError):
-    """A whole manifest of another format than this version's: nothing to repair."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One finished file.
-
-    path         relative to the store
-    name         bank or vector family; "" for rationales and quarantine
-    fingerprint  of the settings that decide the part's contents (a bank's header); "" where rows carry keys
-    checksum     blake2b-128 of the file's bytes
-    producer     what wrote it: command, version, and whatever else helps to explain it later
-    """
-
-    path: str
-    kind: PartKind
-    name: str
-    rows: int
-    bytes: int
-    checksum: str
-    fingerprint: str
-    written_at: str
-    producer: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Parts in the order they were finished; for the same picture a later row replaces an earlier one."""
-
-    format: int = FORMAT
-    data_fingerprint: str = ""
-    held_out_verbs: tuple[str, ...] = ()
-    current: dict[str, str] = field(default_factory=dict)  # bank or vector family -> fingerprint in force
-    parts: tuple[Part, ...] = ()
-
-    def of(self, kind: PartKind, name: str = "") -> list[Part]:
-        return [part for part in self.parts if part.kind == kind and part.name == name]
-
-    def of_kind(self, kind: PartKind) -> list[Part]:
-        return [part for part in self.parts if part.kind == kind]
-
-    def in_force(self, kind: PartKind, name: str) -> list[Part]:
-        """The parts of a bank or family that were written with the settings now in force."""
-        fingerprint = self.current.get(name)
-        return [part for part in self.of(kind, name) if part.fingerprint == fingerprint]
 
 
 def load_manifest(paths: StorePaths) -> Manifest:
@@ -88,45 +40,10 @@ def load_manifest_copy(paths: StorePaths) -> Manifest:
 
 def _load(path: Path) -> Manifest:
     try:
-        fields = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         return Manifest()
-    except ValueError as reason:
-        raise UserError(
-            f"{path} is not JSON ({reason}); it is written all at once, so something else "
-            f"changed it: {_RESTORE}"
-        ) from None
-    recorded = fields.pop("checksum", None) if isinstance(fields, dict) else None
-    found, contents = fields.get("format") if isinstance(fields, dict) else None, fingerprint(fields)
-    if found != FORMAT:
-        # A flipped byte may make any number of the format, but not its checksum.
-        raise (OtherFormatError if recorded == contents else UserError)(
-            f"{path} has store format {found!r}; this version reads format {FORMAT}: "
-            "use the version of mipd-pipe that wrote it, or rebuild the store"
-        )
-    if recorded != contents:
-        raise UserError(
-            f"{path} was changed after it was written: its contents have checksum {contents}, "
-            f"it records {recorded}; {_RESTORE}"
-        )
-    try:
-        parts = tuple(Part(**part) for part in fields.pop("parts"))
-        held_out = tuple(fields.pop("held_out_verbs"))
-        return Manifest(parts=parts, held_out_verbs=held_out, **fields)
-    except (KeyError, TypeError) as reason:
-        raise UserError(
-            f"{path} lacks or has an unknown field ({reason}): use the version of mipd-pipe that "
-            "wrote it, or rebuild the store"
-        ) from None
-
-
-_RESTORE = "put its copy back with `mipd-pipe inspect repair`, or move the store away and run again"
-
-
-def _to_json(manifest: Manifest) -> bytes:
-    """With a checksum of its own, because it alone says what counts and no other file vouches for it."""
-    fields = asdict(manifest)
-    return (json.dumps({**fields, "checksum": fingerprint(fields)}, indent=1) + "\n").encode()
+    return from_json(data, path)
 
 
 def describe_part(
@@ -137,6 +54,7 @@ def describe_part(
     producer: dict[str, Any],
     name: str = "",
     fingerprint: str = "",
+    measured: dict[str, Any] | None = None,
 ) -> Part:
     """The manifest's entry of a file that is in its final place."""
     return Part(
@@ -149,6 +67,7 @@ def describe_part(
         fingerprint=fingerprint,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         producer=producer,
+        measured=measured or {},
     )
 
 
@@ -163,7 +82,7 @@ def editing(paths: StorePaths) -> Iterator[list[Manifest]]:
         cell = [before]
         yield cell
         if cell[0] != before or not paths.manifest.exists():
-            _write(paths, _to_json(cell[0]))
+            _write(paths, to_json(cell[0]))
 
 
 def _write(paths: StorePaths, data: bytes) -> None:
@@ -181,13 +100,14 @@ def restore_manifest(paths: StorePaths) -> None:
     with _manifest_lock(paths):
         if not paths.manifest_copy.exists():
             raise UserError(f"{paths.manifest} is lost or damaged and has no copy beside it: {_GONE}")
+        data = paths.manifest_copy.read_bytes()
         try:
-            manifest = load_manifest_copy(paths)
+            from_json(data, paths.manifest_copy)
         except UserError as reason:
             raise UserError(
                 f"the manifest and its copy are both lost or damaged ({reason}): {_GONE}"
             ) from None
-        write_bytes(paths.manifest, _to_json(manifest))
+        write_bytes(paths.manifest, data)
 
 
 _GONE = (
@@ -199,15 +119,14 @@ _GONE = (
 def renew_copy(paths: StorePaths) -> bool:
     """Makes the manifest's copy its equal again; False where it was. Raises UserError as `load_manifest`."""
     with _manifest_lock(paths):
-        data = _to_json(load_manifest(paths))
-        if not paths.manifest.exists() or _is_file_of(paths.manifest_copy, data):
+        if not paths.manifest.exists():
             return False
+        data = paths.manifest.read_bytes()
+        if paths.manifest_copy.exists() and paths.manifest_copy.read_bytes() == data:
+            return False
+        from_json(data, paths.manifest)
         write_bytes(paths.manifest_copy, data)
         return True
-
-
-def _is_file_of(path: Path, data: bytes) -> bool:
-    return path.exists() and path.read_bytes() == data
 
 
 def _manifest_lock(paths: StorePaths) -> AbstractContextManager[None]:
@@ -319,7 +238,7 @@ def require_manifest(paths: StorePaths) -> None:
     if finished:
         raise UserError(
             f"{paths.manifest} is missing, but there are {len(finished)} parts, e.g. {finished[0]}: without "
-            f"it they would be removed as leftovers; {_RESTORE}"
+            f"it they would be removed as leftovers; {RESTORE}"
         )
 
 

@@ -126,7 +126,9 @@ def rewrite_shard(paths: StorePaths, part: Part, keep: Collection[str]) -> Part:
         writing(temporary, len(keep), row_bytes) as (env, *tables),
     ):
         _copy_rows(source, env, tables, keep)
-    return describe_part(paths, target, "bank", len(keep), part.producer, part.name, part.fingerprint)
+    return describe_part(
+        paths, target, "bank", len(keep), part.producer, part.name, part.fingerprint, part.measured
+    )
 
 
 def _copy_rows(source: OpenFile, env: lmdb.Environment, tables: Sequence[Any], keep: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.manifest import Part
 
-_FIELD = "texts"  # of a part's producer
+_FIELD = "texts"  # of what was measured of a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class TextCounts:
         return TextCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def record(self) -> dict[str, Any]:
-        """To be kept in the shard's producer."""
+        """To be kept with what is measured of the shard."""
         return {_FIELD: asdict(self)}
 
 
 def combine(parts: Iterable[Part]) -> TextCounts | None:
     """Of several shards together; None where none of them tells."""
-    told = [TextCounts(**part.producer[_FIELD]) for part in parts if _FIELD in part.producer]
+    told = [TextCounts(**part.measured[_FIELD]) for part in parts if _FIELD in part.measured]
     return sum(told, TextCounts()) if told else None

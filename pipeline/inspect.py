@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 
 from cache.banks import RATIONALE_TEXT, BankReader, read_header
 from cache.errors import UserError
+from cache.fidelity import bank_fidelity
 from cache.index import search as search_index
 from cache.keys import fingerprint
 from cache.kinds import KINDS
@@ -131,7 +133,8 @@ def _counted(frame: pl.DataFrame, column: str) -> dict[str, int]:
 
 def _bank_summary(workspace: Workspace, name: str) -> dict[str, Any]:
     header = read_header(workspace.store, name)
-    parts = load_manifest(workspace.store).in_force("bank", name)
+    manifest = load_manifest(workspace.store)
+    parts, fidelity = manifest.in_force("bank", name), bank_fidelity(manifest, name)
     return {
         "bank": name,
         "rows": len(BankReader(workspace.store, name)),
@@ -140,6 +143,9 @@ def _bank_summary(workspace: Workspace, name: str) -> dict[str, Any]:
         "shards": len(parts),
         "size": size(sum(part.bytes for part in parts)),
         "bytes_per_picture": header.row_bytes,
+        # To the fp32 tokens the rows were made of; None of shards written before it was measured.
+        "mean_cosine": fidelity and fidelity.mean_cosine,
+        "worst_cosine": fidelity and fidelity.worst_cosine,
     }
 
 
@@ -170,7 +176,7 @@ def _summary_text(data: Mapping[str, Any]) -> str:
         lines += [
             "",
             "banks",
-            render(list(data["banks"][0]), [list(bank.values()) for bank in data["banks"]]),
+            render(list(data["banks"][0]), [_bank_cells(bank) for bank in data["banks"]]),
             *_long_text_lines(TextCounts(**data["texts_embedded"])),
         ]
     else:
@@ -184,6 +190,16 @@ def _long_text_lines(counts: TextCounts) -> list[str]:
     return [
         f"of {counts.texts} texts embedded, {counts.in_pieces} were longer than the encoder's limit and "
         f"encoded in pieces, {counts.cut} were cut by {counts.tokens_cut} tokens in all"
+    ]
+
+
+def _bank_cells(bank: Mapping[str, Any]) -> list[object]:
+    """A cosine is rounded down: 1.00000 is said of nothing that lost anything."""
+    return [
+        ("unknown" if value is None else f"{math.floor(value * 1e5) / 1e5:.5f}")
+        if name.endswith("_cosine")
+        else value
+        for name, value in bank.items()
     ]
 
 

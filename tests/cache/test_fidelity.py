@@ -60,7 +60,7 @@ def test_a_bank_of_zeros_tells_nothing(tmp_path: Path) -> None:
     store = empty_store(tmp_path)
     write_shard(store, bank_header(), {"a.jpg": np.zeros((3, 8), np.float32)})
     assert bank_fidelity(load_manifest(store), VISION) is None
-    assert load_manifest(store).of("bank", VISION)[0].producer == {"command": "test"}
+    assert load_manifest(store).of("bank", VISION)[0].measured == {}
 
 
 def test_a_token_that_is_lost_has_cosine_zero() -> None:
@@ -85,7 +85,7 @@ def test_no_token_is_too_large_or_too_small_for_its_cosine(tokens: np.ndarray) -
 
 def part(**told: float) -> Part:
     one = Part("p", "bank", "b", 1, 1, "", "", "", {})
-    return replace(one, producer={"fidelity": told} if told else {})
+    return replace(one, measured={"fidelity": told} if told else {})
 
 
 def test_shards_count_by_their_tokens_and_the_worst_is_the_banks() -> None:

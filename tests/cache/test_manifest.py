@@ -103,10 +103,10 @@ def test_a_missing_manifest_is_empty_and_a_missing_store_is_named(tmp_path: Path
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     paths = empty_store(tmp_path)
-    rewrite(paths, {"format": 2})
+    rewrite(paths, {"format": 3})
     message = (
-        r"manifest.json has store format 2; this version reads format 1: use the version of mipd-pipe that "
-        "wrote it, or rebuild the store$"
+        r"manifest.json has store format 3; this version reads formats 1 and 2: use the version of mipd-pipe "
+        "that wrote it, or rebuild the store$"
     )
     with pytest.raises(UserError, match=message):
         load_manifest(paths)
@@ -128,12 +128,19 @@ def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
 def test_json_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     paths = empty_store(tmp_path)
     paths.manifest.write_text(text)
-    with pytest.raises(UserError, match="has store format None; this version reads format 1"):
+    with pytest.raises(UserError, match="has store format None; this version reads formats 1 and 2"):
         load_manifest(paths)
 
 
 @pytest.mark.parametrize(
-    ("change", "drop"), [({}, "parts"), ({"parts": [{"path": "a"}]}, ""), ({"new": 1}, "")]
+    ("change", "drop"),
+    [
+        ({}, "parts"),
+        ({}, "producers"),
+        ({"parts": [{"path": "a", "producer": 0}], "producers": [{}]}, ""),
+        ({"parts": [{"path": "a", "producer": 1}], "producers": [{}]}, ""),
+        ({"new": 1}, ""),
+    ],
 )
 def test_a_missing_or_unknown_field_is_refused(tmp_path: Path, change: dict[str, Any], drop: str) -> None:
     paths = empty_store(tmp_path)

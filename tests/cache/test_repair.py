@@ -269,7 +269,7 @@ def test_a_manifest_comes_back_from_its_copy(store: StorePaths, harm: str) -> No
     if harm == "missing":
         store.manifest.unlink()
     else:
-        old, new = ('"format": 1', '"format": 3') if harm == "format" else ("sleeping", "sleepinf")
+        old, new = ('"format": 2', '"format": 3') if harm == "format" else ("sleeping", "sleepinf")
         store.manifest.write_text(text.replace(old, new))
     (planned,) = plan_repair(store)
     assert (planned.deed, planned.file) == ("restore", "manifest.json")
@@ -316,11 +316,13 @@ def test_without_manifest_and_copy_nothing_is_touched(store: StorePaths) -> None
 
 def test_a_store_of_a_newer_format_is_refused_and_left_alone(store: StorePaths) -> None:
     fields: dict[str, Any] = json.loads(store.manifest.read_text())
-    fields["format"] = 2
+    fields["format"] = 3
     del fields["checksum"]
     store.manifest.write_text(json.dumps({**fields, "checksum": fingerprint(fields)}))
     before = files(store)
-    with pytest.raises(UserError, match="has store format 2; this version reads format 1: use the version"):
+    with pytest.raises(
+        UserError, match="has store format 3; this version reads formats 1 and 2: use the version"
+    ):
         repair(store)
     assert files(store) == before
 

@@ -1,22 +1,26 @@
-"""The shortcut probe in `inspect summary`."""
+"""The shortcut probe and the fidelity of banks in `inspect summary`."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cache.codec import StorageType
 from cache.kinds import KINDS, Kind
+from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from cache.rationales import append_rationales
 from pipeline import inspect
 from pipeline.config import Config
 from pipeline.result import Result
 from pipeline.workspace import Workspace
-from tests.cache.small_store import PRODUCER, row
+from tests.cache.small_store import PRODUCER, bank_header, empty_store, noise, row, write_shard
 
 Make = Callable[..., Config]
 VERBS = ("jumping", "diving", "running", "falling", "riding")
@@ -75,3 +79,33 @@ def test_an_aspect_with_too_few_texts_is_unknown(tmp_path: Path, small_config: M
     rows = [row(f"{n}.jpg", kind, text=alike(n, kind)) for n in range(30) for kind in kinds]
     append_rationales(StorePaths(config.store), rows, PRODUCER)
     assert "(glimpse), unknown (gaze)" in inspect.summary(Workspace(config)).text
+
+
+def test_every_bank_tells_how_near_it_comes_to_fp32(tmp_path: Path, small_config: Make) -> None:
+    """Mean and worst cosine over the sampled tokens of all its shards, as the manifest records them."""
+    config = small_config(tmp_path / "run")
+    store = empty_store(config.store)
+    kinds: dict[str, StorageType] = {"teacher-vision": "int8", "student-vision": "fp32"}
+    for name, storage in kinds.items():
+        for shard in range(2):
+            rows = {f"{shard}-{i}.jpg": noise(3, 8, seed=(shard, i)) for i in range(4)}
+            write_shard(store, bank_header(name, storage), rows)
+    result = inspect.summary(Workspace(config))
+    told = {bank["bank"]: (bank["mean_cosine"], bank["worst_cosine"]) for bank in result.data["banks"]}
+    measured = [part.measured["fidelity"] for part in load_manifest(store).of("bank", "teacher-vision")]
+    worst = min(one["worst_cosine"] for one in measured)
+    assert told["teacher-vision"][0] == pytest.approx(sum(one["mean_cosine"] for one in measured) / 2)
+    assert 0.999 < told["teacher-vision"][1] == worst < told["teacher-vision"][0] < 1
+    assert told["student-vision"] == (1.0, 1.0)
+    lines = {line.split()[0]: line.split()[-2:] for line in result.text.splitlines() if "-vision " in line}
+    assert lines["student-vision"] == ["1.00000", "1.00000"]
+    assert lines["teacher-vision"][1] == f"{math.floor(worst * 1e5) / 1e5:.5f}", "rounded down"
+
+
+def test_a_bank_whose_shards_tell_no_fidelity_says_so(tmp_path: Path, small_config: Make) -> None:
+    config = small_config(tmp_path / "run")
+    zeros = {"a.jpg": np.zeros((3, 8), np.float32)}
+    write_shard(empty_store(config.store), bank_header(), zeros)
+    result = inspect.summary(Workspace(config))
+    assert result.data["banks"][0]["mean_cosine"] is None
+    assert "unknown" in result.text
