@@ -297,7 +297,7 @@ def plan(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Requests, tokens, hours, disk and memory of what is left. Exit 1 where something will not fit."""
+    """What is left: requests, tokens, hours, disk, memory. Exit 1 where it is missing or will not fit."""
     from pipeline import plan as forecast
 
     _finish(forecast.plan(_workspace(config, set_), probe, retry_failed), json)

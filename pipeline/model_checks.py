@@ -13,7 +13,7 @@ from stages.teacher import encoders
 from stages.teacher.encoder_settings import EncoderSettings, TextEncoderSettings, VisionEncoderSettings
 from stages.teacher.hf_checkpoint import Checkpoint
 from stages.teacher.hf_hub import first_line
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.vllm_settings import EXAMPLE, VllmSettings
 from stages.teacher.vlm_files import architecture, check_files
 
 Facts = Mapping[str, Any]
@@ -24,7 +24,7 @@ def architectures(needs: Needs) -> list[str]:
     names = []
     for settings in needs.vllm.values():
         try:
-            checkpoint = find_model(settings.model, settings.revision)
+            checkpoint = find_model(settings.model, settings.revision, EXAMPLE)
             if checkpoint is not None:
                 names.append(architecture(checkpoint.read_config()))
         except UserError:

@@ -7,8 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 from cache.errors import UserError
-from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
+from stages.teacher.hf_checkpoint import ENCODER, Checkpoint, open_checkpoint
 from stages.teacher.safetensors_file import read_header
+
+
+class NotFetchedError(UserError):
+    """A hub model that is not on this machine; the run itself would fetch it."""
 
 
 def is_folder_name(model: str) -> bool:
@@ -16,13 +20,13 @@ def is_folder_name(model: str) -> bool:
     return model.startswith((".", "~", "/")) or model.count("/") > 1 or Path(model).expanduser().is_dir()
 
 
-def find_model(model: str, revision: str = "") -> Checkpoint | None:
+def find_model(model: str, revision: str = "", example: str = ENCODER) -> Checkpoint | None:
     """A model's folder, or that of the commit in the local model cache; None for a hub model not in it.
 
     Raises UserError for a folder that is not there, and for what cannot be the id of a hub model.
     """
     if is_folder_name(model):
-        return open_checkpoint(model, revision)
+        return open_checkpoint(model, revision, example)
     from huggingface_hub import errors, try_to_load_from_cache
 
     try:
@@ -33,11 +37,14 @@ def find_model(model: str, revision: str = "") -> Checkpoint | None:
     return Checkpoint(model, Path(config).parent, None) if isinstance(config, str) else None
 
 
-def require_model(model: str, revision: str = "") -> Checkpoint:
-    """A model that is on this machine. Raises UserError where it is not, without asking the hub for it."""
-    checkpoint = find_model(model, revision)
+def require_model(model: str, revision: str = "", example: str = ENCODER) -> Checkpoint:
+    """A model that is on this machine. Raises UserError where it is not, without asking the hub for it:
+    NotFetchedError where a run may fetch it.
+    """
+    checkpoint = find_model(model, revision, example)
     if checkpoint is None:
-        raise UserError(f"{model} is not in the local model cache: `hf download {model}`")
+        kind = UserError if is_offline() else NotFetchedError
+        raise kind(f"{model} is not in the local model cache: `hf download {model}`")
     return checkpoint
 
 

@@ -14,21 +14,27 @@ from pipeline.forecast.fit import Shortage, disk_shortage, memory_shortages
 from pipeline.forecast.probe import Probed, probe
 from pipeline.forecast.text import plan_text
 from pipeline.machine import Machine, disk_of, look_at_machine
-from pipeline.model_files import require_model
+from pipeline.model_files import NotFetchedError, require_model
 from pipeline.needs import needs_of
 from pipeline.place_checks import require_endpoint
 from pipeline.result import Result
 from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
 from stages.teacher.plan import GeneratePlan
+from stages.teacher.vllm_settings import EXAMPLE
 
 
 @dataclass(frozen=True, slots=True)
 class _Teaching:
-    """What is left for teacher and judge. `reason` says why `left` is None."""
+    """What is left for teacher and judge.
+
+    reason   why `left` is None
+    missing  it is None because something is not there that no waiting brings, as a model's folder
+    """
 
     left: GeneratePlan | None
     reason: str
+    missing: bool
     work: requests.Work
     written: tokens.Tokens | None
     experience: Experience | None
@@ -38,7 +44,7 @@ class _Teaching:
 def plan(
     workspace: Workspace, pictures: int = 0, retry_failed: bool = False, machine: Machine | None = None
 ) -> Result:
-    """Reads configuration, data and store; exit code 1 where something will not fit.
+    """Reads configuration, data and store; exit code 1 where something is missing or will not fit.
 
     pictures      to probe the real engine with; 0 = none
     retry_failed  reckon with what is in quarantine, as `generate-rationales --retry-failed` would
@@ -63,8 +69,10 @@ def plan(
         "memory": [asdict(need) for need in needs],
         "will_not_fit": [asdict(shortage) for shortage in shortages if shortage.sure],
         "may_not_fit": [asdict(shortage) for shortage in shortages if not shortage.sure],
+        "missing": teaching.reason if teaching.missing else "",
     }
-    return Result(plan_text(data), data, exit_code=int(any(shortage.sure for shortage in shortages)))
+    cannot_begin = teaching.missing or any(shortage.sure for shortage in shortages)
+    return Result(plan_text(data), data, exit_code=int(cannot_begin))
 
 
 def _teaching(workspace: Workspace, probed: Probed | None, retry_failed: bool) -> _Teaching:
@@ -83,11 +91,12 @@ def _teaching(workspace: Workspace, probed: Probed | None, retry_failed: bool) -
                 experience = probed.experience
             work = requests.forecast_work(left.todo, settings, experience)
             written = tokens.per_request(generator, left.todo, settings, experience)
-            return _Teaching(left, "", work, written, experience, identity)
+            return _Teaching(left, "", False, work, written, experience, identity)
     except (UserError, MachineError) as reason:
         begun = read_rationales(workspace.store, ["image"])["image"].n_unique()
         work = requests.at_most(training, begun, settings)
-        return _Teaching(None, str(reason), work, None, None, None)
+        missing = isinstance(reason, UserError) and not isinstance(reason, NotFetchedError)
+        return _Teaching(None, str(reason), missing, work, None, None, None)
 
 
 def _require_models(workspace: Workspace) -> None:
@@ -95,7 +104,7 @@ def _require_models(workspace: Workspace) -> None:
     needs = needs_of(workspace.config)
     disk.require_encoder(workspace.config.embed.text)
     for settings in needs.vllm.values():
-        require_model(settings.model, settings.revision)
+        require_model(settings.model, settings.revision, EXAMPLE)
     for path, server in needs.servers.items():
         if not server.model:  # only an endpoint knows its name
             require_endpoint(path, server)
@@ -182,4 +191,7 @@ def _probe_data(probed: Probed) -> dict[str, Any]:
         "faults": list(probed.faults),
         "requests": summary.requests,
         "complete": None if experience is None else experience.complete,
+        "accepted": summary.rationales_accepted,
+        "rejected": summary.rationales_rejected,
+        "warning": summary.warning,
     }

@@ -12,6 +12,7 @@ from cache.paths import StorePaths
 from pipeline.engines import make_engine, make_judge
 from pipeline.workspace import Workspace
 from stages.data.swig import DataSet
+from stages.plural import counted
 from stages.reporter import Reporter
 from stages.teacher import encoders
 from stages.teacher.contrast import ContrastChooser, nouns_by_role
@@ -54,14 +55,9 @@ def generate_rationales(workspace: Workspace, ask: Ask | None = None) -> bool:
     with workspace.stage("generate-rationales"), make_generator(workspace, ask.shard) as generator:
         summary = generator.run(config.max_failure_rate, ask.retry_failed, ask.budget_hours)
     workspace.console.say(
-        f"{summary.asked} pictures asked: {summary.rationales_accepted} rationales accepted, "
-        f"{summary.rationales_rejected} rejected; {summary.failed} pictures failed"
+        f"{counted(summary.asked, 'picture')} asked: {counted(summary.rationales_accepted, 'rationale')} "
+        f"accepted, {summary.rationales_rejected} rejected; {counted(summary.failed, 'picture')} failed"
     )
-    if summary.left:
-        workspace.console.say(
-            f"the budget of {ask.budget_hours:g} hours is used up: {summary.left} pictures are left; "
-            "run the same command again to go on"
-        )
     return summary.left == 0
 
 

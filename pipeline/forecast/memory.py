@@ -18,7 +18,7 @@ from pipeline.model_files import count_elements, require_model
 from pipeline.needs import Needs
 from pipeline.table import size
 from stages.teacher.encoder_settings import EncoderSettings
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.vllm_settings import EXAMPLE, VllmSettings
 
 # Bytes of one number by its format in a safetensors file.
 _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -65,7 +65,7 @@ def _vllm(path: str, settings: VllmSettings, machine: Machine, on_cluster: bool)
     if on_cluster:
         have = None
     try:
-        checkpoint = require_model(settings.model, settings.revision)
+        checkpoint = require_model(settings.model, settings.revision, EXAMPLE)
         weights = weight_bytes(count_elements(checkpoint), _DTYPE.get(settings.dtype, 0))
         cache = cache_bytes_per_token(checkpoint.read_config(), _DTYPE.get(settings.dtype, 2))
     except UserError as reason:

@@ -34,7 +34,7 @@ def _pictures(data: Data) -> str:
     known = {name: counts[name] for name in _COUNTS if counts[name] is not None}
     shown = {name: count for name, count in known.items() if count or name in ("training", "to_ask")}
     lines = [render(["pictures", "number"], [(_COUNTS[name], count) for name, count in shown.items()])]
-    if data["unknown"]:
+    if data["unknown"] and not data["missing"]:
         lines.append(f"which of them are finished is unknown: {data['unknown']}")
     if counts["changed"]:
         lines.append(_CHANGED.format(counts["changed"]))
@@ -69,7 +69,8 @@ def _sums(data: Data, used: Data) -> list[tuple[str, str, str, str, str]]:
     if used["in"] is None:
         return [("tokens", "unknown", "", "", "probe the engine with --probe 20")]
     if not used["in"]["high"] and not used["out"]["high"]:
-        return [("tokens", "0", "0", "0", f"engine {data['engine']} reads none")]
+        nothing = "nothing is left to ask" if not data["requests"]["writing"]["high"] else ""
+        return [("tokens", "0", "0", "0", nothing or f"engine {data['engine']} reads none")]
     return [
         ("tokens in", *_cells(used["in"], _number), "of all requests"),
         ("tokens out", *_cells(used["out"], _number), "of all requests"),
@@ -83,6 +84,7 @@ def _probed(probe: Data) -> str:
     return (
         f"probe: {probe['pictures']} pictures, {probe['requests']} requests, {probe['failed']} failed"
         f"{_faults(probe)}{complete}; nothing of it is in the store"
+        + (f"\n{probe['warning']}" if probe["warning"] else "")
     )
 
 
@@ -115,7 +117,7 @@ def _memory(needs: Sequence[Data]) -> str:
 
 
 def _fit(data: Data) -> str:
-    lines = []
+    lines = ["missing, so nothing can be asked", f"  {data['missing']}"] if data["missing"] else []
     for title, name in (("will not fit", "will_not_fit"), ("may not fit", "may_not_fit")):
         if data[name]:
             lines += [title, *(f"  {short['what']}: {short['mend']}" for short in data[name])]

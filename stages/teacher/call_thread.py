@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_LAST_BREATH = 10.0  # seconds given to open calls to end once they are called off
+LAST_BREATH = 10.0  # seconds given to open calls to end once they are called off
 
 
 class CallThread:
@@ -25,13 +25,20 @@ class CallThread:
     def submit(self, call: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(call, self._loop)
 
-    def close(self, last: Coroutine[Any, Any, None]) -> None:
-        """Calls off what is open, runs `last`, and ends the thread."""
-        self.submit(_end_all(last)).result(_LAST_BREATH)
+    def close(self, last: Coroutine[Any, Any, None]) -> bool:
+        """Calls off what is open, runs `last`, and ends the thread. False = something did not end in time.
+
+        The thread is then left behind, and dies with the program.
+        """
+        try:
+            self.submit(_end_all(last)).result(LAST_BREATH)
+        except TimeoutError:
+            return False
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_LAST_BREATH)
+        self._thread.join(LAST_BREATH)
         if not self._loop.is_running():
             self._loop.close()
+        return True
 
 
 async def _end_all(last: Coroutine[Any, Any, None]) -> None:

@@ -71,8 +71,8 @@ def _check(answer: Answer, role: str) -> None:
         raise UserError(
             f"the {role} was cut at its limit of tokens, and again at twice that, before a trial answer of "
             f"ten tokens was whole (it wrote {answer.tokens_out} tokens, and of the answer {shown!a}): "
-            f"max_tokens of the {role} is too small, or the model thinks at length before it answers; "
-            "raise it, or switch thinking off"
+            f"max_tokens of the {role} is too small, or the model thinks at length before it answers; raise "
+            "it, or switch thinking off"
         )
     raise UserError(
         f"the {role} does not hold its answers to a JSON schema: asked for one of {', '.join(_WORDS)} "

@@ -22,6 +22,7 @@ from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
+from stages.plural import counted
 from stages.reporter import Reporter
 from stages.teacher.canary import check_schema_is_obeyed
 from stages.teacher.contrast import ContrastChooser
@@ -38,6 +39,8 @@ from stages.teacher.shard import Shard
 from stages.teacher.talk import Talk
 from stages.teacher.task import AT_ONCE, TaskMaker
 
+MANY_REJECTED = 0.5  # share of a call's rationales beyond which its rejections are told of
+_REASONS_TOLD = 3
 _TRIALS = 3  # pictures to try an engine with, until it answers about one
 _SECONDS_BETWEEN_SAVES = 60.0  # of the request keys; what a kill loses is worked out again
 
@@ -48,6 +51,7 @@ class GenerateSummary:
 
     empty    pictures that have rationales, but no accepted one, those of earlier calls included
     left     not asked, because the time allowed was over
+    rejected_because  the commonest reasons of this call's rejections, and how often each was given
     seconds  from the first request to the last answer
     """
 
@@ -60,10 +64,23 @@ class GenerateSummary:
     left: int
     rationales_accepted: int
     rationales_rejected: int
+    rejected_because: Mapping[str, int]
     requests: int
     seconds: float
     tokens_in: int
     tokens_out: int
+
+    @property
+    def warning(self) -> str:
+        """Says that most rationales were rejected, and mostly why; empty where that is not so."""
+        written = self.rationales_accepted + self.rationales_rejected
+        if self.rationales_rejected <= MANY_REJECTED * written:
+            return ""
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in self.rejected_because.items())
+        return (
+            f"warning: {self.rationales_rejected} of {written} rationales were rejected "
+            f"({self.rationales_rejected / written:.0%}), mostly because: {reasons}"
+        )
 
 
 class Generator:
@@ -159,6 +176,7 @@ class Generator:
         summary = _summarise(plan, talk, buffer, seconds)
         names = {name: self._terms.identity[name] for name in ("teacher", "revision")}
         self.reporter.event("rationales-finished", **asdict(summary), **names, shard=self.shard.tag)
+        self._tell_end(summary, budget_hours)
         if not self._images():  # a shard alone may well have none
             raise UserError(
                 "the data set has no training picture, so there is nothing to write rationales for; "
@@ -167,8 +185,22 @@ class Generator:
         _check_failures(summary, plan.total, max_failure_rate)
         return summary
 
+    def _tell_end(self, summary: GenerateSummary, budget_hours: float | None) -> None:
+        if summary.warning:
+            self.reporter.say(f"{summary.warning}. See them: `mipd-pipe inspect rows --status rejected`")
+        if summary.left:
+            left = counted(summary.left, "picture")
+            rate = summary.asked / summary.seconds if summary.seconds else 0.0
+            hours = f", about {summary.left / rate / 3600:.2g} hours of the like" if rate else ""
+            self.reporter.say(
+                f"the budget of {budget_hours:g} hours is used up: {left} left to ask{hours}; what is "
+                "finished is kept. Run the same command again to go on; `mipd-pipe plan` tells what it takes"
+            )
+
     def _hold(self, talk: Talk, plan: GeneratePlan, deadline: float | None) -> float:
         """Asks for everything in the plan; returns the seconds it took with the engines loaded."""
+        if deadline is not None and self._clock() >= deadline:  # no model is loaded for nothing
+            return 0.0
         self._check_engines(plan)
         start = self._clock()
         self.reporter.event("asking-started", pictures=len(plan.todo), kept=plan.kept)
@@ -250,6 +282,7 @@ def _summarise(plan: GeneratePlan, talk: Talk, buffer: PartBuffer, seconds: floa
         left=len(plan.todo) - talk.begun,
         rationales_accepted=buffer.accepted,
         rationales_rejected=buffer.rejected,
+        rejected_because=dict(buffer.reasons.most_common(_REASONS_TOLD)),
         requests=talk.requests,
         seconds=round(seconds, 3),
         tokens_in=talk.tokens_in,

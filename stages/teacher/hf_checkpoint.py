@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ENCODER = "openai/clip-vit-large-patch14"  # what a message names where an encoder is wanted
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -193,8 +194,10 @@ class Checkpoint:
         return {"model": "folder", "revision": fingerprint({"files": contents, "tensors": digests})}
 
 
-def open_checkpoint(model: str, revision: str = "") -> Checkpoint:
+def open_checkpoint(model: str, revision: str = "", example: str = ENCODER) -> Checkpoint:
     """Finds a model: a folder that exists is taken as such, anything else as a hub id.
+
+    example   hub id that a message names as one of its kind
 
     The commit at which config.json of a hub model is found serves for all its files.
     Raises UserError where there is no such model, or the hub cannot be reached.
@@ -210,7 +213,7 @@ def open_checkpoint(model: str, revision: str = "") -> Checkpoint:
     if model.startswith((".", "~", os.sep)) or model.count("/") > 1:
         raise UserError(
             f"model folder {model} does not exist; give a folder that holds config.json and {WEIGHTS}, "
-            "or a hub id such as openai/clip-vit-large-patch14"
+            f"or a hub id such as {example}"
         )
     config = hf_hub.fetch(model, "config.json", revision or "main")
     if config is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -21,7 +22,7 @@ class PartBuffer:
     tag                 marks the files of one of several workers
 
     Counts: `pictures` finished, of which `failed` have no rationale and `empty` no accepted one; rationales
-    `accepted` and `rejected`.
+    `accepted` and `rejected`, the latter by their `reasons`.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class PartBuffer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pictures = self.accepted = self.rejected = self.failed = self.empty = 0
+        self.reasons: Counter[str] = Counter()
         self._paths, self._producer, self._tag = paths, producer, tag
         self._limit, self._seconds, self._clock = pictures, seconds, clock
         self._rows: list[RationaleRow] = []
@@ -57,6 +59,7 @@ class PartBuffer:
         accepted = sum(row.status == "accepted" for row in rows)
         self.accepted += accepted
         self.rejected += len(rows) - accepted
+        self.reasons.update(row.reason for row in rows if row.status != "accepted")
         if not accepted and not useful:
             self.failed += not rows
             self.empty += bool(rows)

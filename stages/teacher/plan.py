@@ -14,6 +14,7 @@ from cache.rationales import QuarantineRow, read_quarantine, read_rationales
 from stages.data.ledger import PictureLedger
 from stages.data.problem import Problem
 from stages.data.sample import Sample
+from stages.plural import counted
 from stages.reporter import Reporter
 from stages.teacher.dialogue import STAGE, Prior
 from stages.teacher.task import TaskMaker
@@ -55,16 +56,17 @@ class GeneratePlan:
     def tell(self, reporter: Reporter) -> None:
         changed = f", {self.changed} of them changed since (prompt, model, picture, annotation)"
         reporter.say(
-            f"{self.total} training pictures: {self.kept} finished before, {len(self.todo)} to ask"
+            f"{counted(self.total, 'training picture')}: {self.kept} finished before, {len(self.todo)} to ask"
             + (changed if self.changed else "")
         )
         if self.revive:
-            reporter.say(f"{len(self.revive)} pictures go back to an earlier version in the store, unasked")
+            back, go = counted(len(self.revive), "picture"), "goes" if len(self.revive) == 1 else "go"
+            reporter.say(f"{back} {go} back to an earlier version in the store, unasked")
         if self.failures:
-            reporter.say(f"{len(self.failures)} pictures cannot be used: {_SHOW_FAILED}")
+            reporter.say(f"{counted(len(self.failures), 'picture')} cannot be used: {_SHOW_FAILED}")
         if self.failed_before:
             reporter.say(
-                f"{self.failed_before} pictures failed before and are not asked again; see why: "
+                f"{counted(self.failed_before, 'picture')} failed before, not asked again; see why: "
                 f"{_SHOW_FAILED}; ask again: `mipd-pipe generate-rationales --retry-failed`"
             )
 

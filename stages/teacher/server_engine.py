@@ -11,7 +11,7 @@ from typing import Any
 
 from cache.errors import MachineError, UserError
 from stages.printable import printable
-from stages.teacher.call_thread import CallThread
+from stages.teacher.call_thread import LAST_BREATH, CallThread
 from stages.teacher.chat import Reply, chat_body
 from stages.teacher.clock import Clock, WallClock
 from stages.teacher.dispatch import CHECK_SECONDS, Dispatch
@@ -146,8 +146,11 @@ class ServerEngine:
     def close(self) -> None:
         """Calls off what is open; may be called twice."""
         line, self._line = self._line, None
-        if line is not None:
-            line.close()
+        if line is not None and not line.close():
+            self._say(
+                f"calls to {', '.join(self.settings.urls)} did not end within {LAST_BREATH:g} seconds after "
+                "they were called off, and are left behind; everything finished is kept"
+            )
 
 
 class _Line:
@@ -159,5 +162,5 @@ class _Line:
         self.endpoints = [Endpoint(url, self._client, key, settings) for url in settings.urls]
         self.thread = CallThread()
 
-    def close(self) -> None:
-        self.thread.close(last=self._client.aclose())
+    def close(self) -> bool:
+        return self.thread.close(last=self._client.aclose())

@@ -27,7 +27,7 @@ from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
 from stages.teacher.process_memory import family, private_gib
 from stages.teacher.vllm_load import load_llm
 from stages.teacher.vllm_request import MAX_PIXELS, SchemaError, VllmRequests
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.vllm_settings import EXAMPLE, VllmSettings
 from stages.teacher.vlm_files import weights_identity
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class VllmEngine:
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
-        return open_checkpoint(self.settings.model, self.settings.revision)
+        return open_checkpoint(self.settings.model, self.settings.revision, EXAMPLE)
 
     @cached_property
     def _identity(self) -> Mapping[str, Any]:

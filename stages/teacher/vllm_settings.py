@@ -22,10 +22,13 @@ FIXED = {
 }
 
 
+EXAMPLE = "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
 class VllmSettings(Settings):
     """The in-process vLLM engine and its sampling."""
 
-    model: str = Field(default="Qwen/Qwen2.5-VL-7B-Instruct", min_length=1)
+    model: str = Field(default=EXAMPLE, min_length=1)
     """A local folder with weights, tokenizer and chat template, or a model id on the hub."""
     revision: str = ""
     """Commit, branch or tag of a hub model, empty for its main branch; must be empty for a local folder."""

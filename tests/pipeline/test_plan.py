@@ -31,6 +31,7 @@ from pipeline.forecast.hours import rate_of_calls, rate_of_probe
 from pipeline.forecast.memory import cache_bytes_per_token, weight_bytes
 from pipeline.forecast.probe import probe_shard
 from pipeline.forecast.spread import Spread, total
+from pipeline.forecast.text import plan_text
 from pipeline.machine import Disk, Gpu, Machine
 from pipeline.result import Result
 from pipeline.workspace import Workspace
@@ -472,6 +473,59 @@ def test_a_probe_in_which_every_picture_fails_says_why(
     assert data["tokens"]["per_request"]["basis"].startswith("assumed: ")
     assert "token limit" in data["probe"]["faults"][0]
     assert f"failed ({data['probe']['faults'][0]})" in shell.out
+
+
+def test_a_probe_whose_rationales_are_mostly_rejected_warns_with_the_reasons(
+    small_config: Callable[..., Config], tmp_path: Path, shell: Shell
+) -> None:
+    with ScriptedServer(obey) as server:
+        config = served(small_config, tmp_path, server, "teacher.judge.min_words=100")
+        (tmp_path / "c.yaml").write_text(dump_config(config))
+        assert shell.run("plan", "-c", tmp_path / "c.yaml", "--probe", "5", "--json") == 0, shell.err
+        probed = json.loads(shell.out)["probe"]
+    assert probed["accepted"] == 0 < probed["rejected"]
+    assert probed["warning"] in shell.err
+    assert (
+        f"warning: {probed['rejected']} of {probed['rejected']} rationales were rejected (100%), mostly"
+        in (probed["warning"])
+    )
+    assert "words, fewer than 100" in probed["warning"]
+
+
+@pytest.mark.parametrize(("offline", "code"), [(True, 1), (False, 0)])
+def test_a_hub_model_that_cannot_be_fetched_is_missing(
+    small_config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    offline: bool,
+    code: int,
+) -> None:
+    """With the hub at hand the run itself would fetch it."""
+    monkeypatch.setattr("pipeline.model_files.is_offline", lambda: offline)
+    result = result_of(with_model(small_config, tmp_path, Path("nobody/no-such-model")), RAM)
+    assert result.exit_code == code
+    assert "nobody/no-such-model is not in the local model cache" in result.data["unknown"]
+
+
+def test_a_model_folder_that_is_not_there_ends_with_1_and_is_told_first_of_all(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    result = result_of(with_model(small_config, tmp_path, tmp_path / "no" / "model"), RAM)
+    assert result.exit_code == 1
+    lines = result.text.split("\n")
+    said = lines[lines.index("missing, so nothing can be asked") + 1]
+    assert said.startswith(f"  model folder {tmp_path}/no/model does not exist; give a folder that holds")
+    assert said.endswith("or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct")
+
+
+def test_nothing_left_to_ask_takes_no_tokens_because_of_that(
+    done: tuple[Config, dict[str, Any]], chat_model: Path
+) -> None:
+    data = forecast(done[0])
+    assert data["pictures"]["to_ask"] == 0
+    text = plan_text({**data, "engine": "vllm", "requests": {**data["requests"], "judge": "rules"}})
+    assert "nothing is left to ask" in text
+    assert "reads none" not in text
 
 
 def test_a_store_with_experience_is_believed_before_the_probe(

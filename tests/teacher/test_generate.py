@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.stage_one import build_generator
 from pipeline.workspace import Workspace
 from stages.teacher.engine import Answer, Engines, FinishReason, Request
-from stages.teacher.generate import GenerateSummary
+from stages.teacher.generate import GenerateSummary, Generator
 from stages.teacher.shard import Shard
 from stages.teacher.template import TemplateEngine
 from tests.teacher.faulty_engine import Fault, FaultyEngine
@@ -55,8 +55,20 @@ class Call:
         rows = read_rationales(self.store).drop(*VOLATILE)
         return rows.sort("image", "attempt", "aspect", "polarity")
 
+    def workspace(self) -> Workspace:
+        return Workspace(self._small_config(self._folder))
+
     def template(self) -> TemplateEngine:
         return TemplateEngine(Workspace(self._small_config(self._folder)).data.vocabulary)
+
+
+def generator_of(call: Call, clock: Callable[[], float]) -> Generator:
+    """A generator over the call's run folder that reads another clock."""
+    workspace = call.workspace()
+    engines = Engines(FaultyEngine(workspace.data.vocabulary))
+    generator = build_generator(workspace, engines, Shard())
+    generator._clock = clock
+    return generator
 
 
 @pytest.fixture
@@ -207,6 +219,51 @@ def test_the_budget_begins_no_picture_after_its_end(call: Call, undisturbed: Cal
     assert (summary.asked, summary.left) == (0, undisturbed.rows()["image"].n_unique())
     assert call(budget_hours=1.0).left == 0
     assert call.rows().equals(undisturbed.rows())
+
+
+def test_a_budget_of_nothing_loads_no_model(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = call("teacher.engine=vllm", "teacher.vllm.model=.", budget_hours=0.0)
+    assert (summary.asked, len(call.asked)) == (0, 0), "not even a trial request"
+    assert f"the budget of 0 hours is used up: {summary.left} pictures left to ask; what is" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_budget_that_is_used_up_says_what_is_left(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each look at the clock takes ten seconds."""
+    ticks = itertools.count(0, 10)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    generate = generator_of(call, clock=lambda: float(next(ticks)))
+    summary = generate.run(1.0, budget_hours=0.1)
+    assert summary.asked > 0
+    assert summary.left > 0
+    hours = summary.left * summary.seconds / summary.asked / 3600
+    said = capsys.readouterr().err
+    assert (
+        f"{summary.left} pictures left to ask, about {hours:.2g} hours of the like; what is finished" in said
+    )
+    assert "Run the same command again to go on; `mipd-pipe plan` tells what it takes" in said
+
+
+def test_many_rejections_are_told_of_at_the_end_with_their_reasons(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = call("teacher.judge.min_words=100", "teacher.judge.max_attempts=1", "teacher.give_up_after=0")
+    said = capsys.readouterr().err
+    written = summary.rationales_rejected
+    assert f"warning: {written} of {written} rationales were rejected (100%), mostly because: " in said
+    (reason, count), *_ = summary.rejected_because.items()
+    assert f"{count} x {reason}" in said
+    assert len(summary.rejected_because) == 3
+    assert list(summary.rejected_because.values()) == sorted(summary.rejected_because.values())[::-1]
+
+
+def test_few_rejections_are_not(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = call(fault=every(3, json.dumps({kind.field: "" for kind in KINDS})))
+    assert summary.rationales_rejected
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_the_shards_of_a_job_array_make_one_store(call: Call, undisturbed: Call) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -492,6 +493,26 @@ def test_ctrl_c_ends_a_wait(ask: Ask) -> None:
             list(engine.answer(ask(1)))
         assert server.hung_up.wait(PATIENCE)
         engine.close()
+
+
+def test_calls_that_do_not_end_are_left_behind_and_told(
+    ask: Ask, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        await asyncio.to_thread(release.wait)
+
+    monkeypatch.setattr("stages.teacher.call_thread.LAST_BREATH", 0.05)
+    release, lines = threading.Event(), list[str]()
+    with ScriptedServer() as server:
+        subject = engine(server, say=lines.append)
+        list(subject.answer(ask(1)))
+        subject._line.thread.submit(stubborn())
+        subject.close()
+    release.set()
+    (line,) = lines
+    assert line.startswith(f"calls to {server.url} did not end within 10 seconds after they were called off")
 
 
 def test_real_pauses_are_kept_to(ask: Ask) -> None:
