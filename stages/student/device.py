@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 from cache.errors import UserError
@@ -20,3 +23,20 @@ def choose_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("train.device 'mps' is not there; set train.device to 'auto' or 'cpu'")
     return device
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+_LARGEST_KEPT, _KEPT = 1 << 30, (1 << 31) - 1  # bytes
+
+
+def keep_freed_memory() -> None:
+    """Memory that one step frees stays with the process for the next one.
+
+    glibc gives large blocks back at once and is handed them again page by page, filled with zeros: a layer
+    norm over the tokens of 32 pictures then takes 26 ms, of which 20 are that. Elsewhere nothing is done.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:  # not in musl
+            mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+            mallopt(_TRIM_THRESHOLD, _KEPT)

@@ -23,6 +23,7 @@ from stages.student.dataset import StoreDataset
 from stages.student.labels import LabelVectors
 from stages.student.metrics import PictureResults
 from stages.student.model import Student
+from stages.student.precision import Precision, computing
 from stages.student.scoring import Prediction, Truth, score
 
 TOP = 5
@@ -46,10 +47,11 @@ def evaluate(
     device: torch.device,
     workers: int = 0,
     advance: Callable[[int], None] = lambda _: None,
+    precision: Precision = "fp32",
 ) -> Evaluation:
     """All verbs of `labels` are candidates, seen or not. The student is left in the mode it came in.
 
-    `dataset` must not be empty.
+    `dataset` must not be empty. Verbs, nouns and boxes are computed in fp32 whatever `precision` says.
     """
     assert len(dataset), "an empty split has no figures"
     was_training = student.training
@@ -60,7 +62,8 @@ def evaluate(
     said: list[dict[str, Any]] = []
     for chosen, batch in zip(rows, load(dataset, rows, workers), strict=True):
         samples = [dataset.samples[row] for row in chosen]
-        predicted = predict_batch(student, labels, batch.to(device), samples, dataset.geometry)
+        with computing(device, precision):
+            predicted = predict_batch(student, labels, batch.to(device), samples, dataset.geometry)
         scored = score(batch.images, predicted, _truth(batch, samples), never_right)
         results.append(scored)
         said += _rows(samples, predicted, scored, vocabulary)

@@ -115,6 +115,9 @@ class TrainSettings(Settings):
     """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes the first GPU where there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the large products in training; `auto` measures once, when a run begins, whether the
+    device is faster in `bf16`, and a resume keeps what the run began with. Weights and losses are fp32."""
     select: SelectBy = "mean"
     """Figure on the seen verbs of the dev set that the best checkpoint is chosen by; `mean` is the mean of
     all fourteen."""

@@ -10,28 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cache.atomic import TEMPORARY
 from cache.errors import UserError
 from cache.lock import writer_lock
 from stages.data.sample import Subset
 from stages.data.vocabulary import Vocabulary
+from stages.held_signals import signals_held
 from stages.reporter import Reporter
 from stages.settings import changed_settings
 from stages.student.alignment import Alignment
-from stages.student.batch import Batch
 from stages.student.checkpoint import BEST, Position, load_state, save_state, save_student, student_facts
 from stages.student.data_order import epoch_batches, load
 from stages.student.dataset import StoreDataset
-from stages.student.device import choose_device
+from stages.student.device import choose_device, keep_freed_memory
 from stages.student.evaluate import evaluate
 from stages.student.labels import LabelTexts
 from stages.student.metrics import selection_figure, summarise
 from stages.student.model import Student
-from stages.student.objective import Loss, Objective
+from stages.student.objective import Objective
+from stages.student.precision import Precision, choose_precision
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
+from stages.student.step import Stepper
 from stages.student.tensor_file import load_facts
+from stages.student.training_log import TrainingLog
 
 # They change how fast or how long training runs, not what a step computes, so a resume may change them.
 _FREE = ("epochs", "num_workers", "checkpoint_every_steps", "keep", "patience", "device")
@@ -73,19 +75,26 @@ class Trainer:
     ) -> None:
         self.data, self.settings, self.folder, self.reporter = data, settings, folder, reporter
         self.device = choose_device(settings.device)
+        keep_freed_memory()
+        self.precision = self._choose_precision()
         self._obeyed = {
             "student": student.model_dump(),
             "losses": losses.model_dump(),
-            "train": settings.model_dump(exclude=set(_FREE)),
+            "train": settings.model_dump(exclude=set(_FREE)) | {"precision": self.precision},
             "data": dict(data.fingerprint),
         }
         torch.manual_seed(settings.seed)
         self.objective = build_objective(data, student, losses).to(self.device)
         self.labels = self.objective.student.label_vectors(data.labels.to(self.device))
-        self.candidates = training_verbs(data).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.objective.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        self._stepper = Stepper(
+            self.objective,
+            self.labels,
+            training_verbs(data).to(self.device),
+            settings,
+            self.device,
+            self.precision,
         )
+        self._position = Position()
         geometry, encoder = data.train.geometry, data.train.vision.header.encoder
         vision_dim = data.train.vision.header.shape[-1]
         self._facts = student_facts(student, geometry, vision_dim, data.vocabulary, encoder) | {
@@ -93,6 +102,7 @@ class Trainer:
             "fingerprint": dict(data.fingerprint),
             "proof": dict(data.proof),
             "encoders": dict(data.encoders),
+            "precision": self.precision,
         }
 
     def run(self) -> Path:
@@ -101,16 +111,38 @@ class Trainer:
         Raises UserError where the folder holds a run with other settings or data.
         """
         with writer_lock(self.folder, "train-student"):
-            position = self._resume()
-            with self._log(position) as log, self._progress(position) as advance:
-                while not self._is_finished(position):
-                    for reached in self._epoch(position, log):
-                        position = reached
+            position = self._position = self._resume()
+            with self._log(position) as log, self._progress(position) as advance, self._saved_when_stopped():
+                while not self._is_finished(self._position):
+                    for _ in self._epoch(log):
                         advance(1)
-                        self._save_within_epoch(position)
-                    position = self._end_epoch(position, log)
-                    self._save(position)
+                        self._save_within_epoch(self._position)
+                    self._position = self._end_epoch(self._position, log)
+                    self._save(self._position)
         return self.folder / BEST
+
+    @contextmanager
+    def _saved_when_stopped(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM cost no step: the state of the last finished one is written."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self._save(self._position)
+            self.reporter.say(
+                f"training stopped at step {self._position.step}, which is written to {self.folder}; the "
+                "same command goes on from there"
+            )
+            raise
+
+    def _choose_precision(self) -> Precision:
+        """What the settings name; else what the run began with; else what is fast on this device."""
+        if self.settings.precision != "auto":
+            return self.settings.precision
+        states = sorted(self.folder.glob("state-*.safetensors"))
+        if states:
+            begun: Precision = load_facts(states[-1])["obeyed"]["train"].get("precision", "fp32")
+            return begun
+        return choose_precision(self.device)
 
     # --- resume --------------------------------------------------------------------------------------
 
@@ -129,7 +161,7 @@ class Trainer:
                 f"the same run:\n{listed}\nPut them back, or train elsewhere on the same store: "
                 "--set run_dir=ANOTHER --set store_dir=THIS_STORE"
             )
-        position = load_state(states[-1], self.objective, self.optimizer)
+        position = load_state(states[-1], self.objective, self._stepper.optimizer)
         if position.epoch and not (self.folder / BEST).exists():
             raise UserError(
                 f"{self.folder / BEST} is missing, but {position.epoch} epochs are done and none of those "
@@ -151,27 +183,20 @@ class Trainer:
 
     # --- one epoch -----------------------------------------------------------------------------------
 
-    def _epoch(self, position: Position, log: Log) -> Iterator[Position]:
-        """Takes the steps left in an epoch; yields the position after each."""
+    def _epoch(self, log: TrainingLog) -> Iterator[None]:
+        """Takes the steps left in an epoch; yields after each, when `_position` is the one behind it."""
+        position = self._position
         rows = epoch_batches(self.data.train, self.settings.batch_size, self.settings.seed, position.epoch)
         self.objective.train()
         for batch in load(self.data.train, rows[position.batch :], self.settings.num_workers):
-            loss = self._step(batch.to(self.device))
-            position = replace(position, batch=position.batch + 1, step=position.step + 1)
+            with signals_held():
+                loss = self._stepper.step(batch)
+                position = replace(position, batch=position.batch + 1, step=position.step + 1)
+                self._position = position
             log.step(loss, position.step)
-            yield position
+            yield
 
-    def _step(self, batch: Batch) -> Loss:
-        loss: Loss = self.objective(batch, self.labels, self.candidates)
-        _require_finite(loss, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)
-        self.optimizer.step()
-        return loss
-
-    def _end_epoch(self, position: Position, log: Log) -> Position:
+    def _end_epoch(self, position: Position, log: TrainingLog) -> Position:
         """Measures the epoch on the seen dev pictures and keeps the student where it is the best so far."""
         epoch = position.epoch + 1
         figure = self._selection_figure()
@@ -201,6 +226,7 @@ class Trainer:
             data.vocabulary,
             self.settings.batch_size,
             self.device,
+            precision=self.precision,
         )
         subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
         metrics = summarise(evaluation.results, subsets, "dev")
@@ -215,7 +241,7 @@ class Trainer:
 
     def _save(self, position: Position) -> None:
         path = self.folder / f"state-{position.step:08d}.safetensors"
-        save_state(path, self.objective, self.optimizer, position, {"obeyed": self._obeyed})
+        save_state(path, self.objective, self._stepper.optimizer, position, {"obeyed": self._obeyed})
         for old in sorted(self.folder.glob("state-*.safetensors"))[: -self.settings.keep]:
             old.unlink()
 
@@ -226,34 +252,12 @@ class Trainer:
             yield advance
 
     @contextmanager
-    def _log(self, position: Position) -> Iterator[Log]:
-        log = Log(self.folder / "log", position.step)
+    def _log(self, position: Position) -> Iterator[TrainingLog]:
+        log = TrainingLog(self.folder / "log", position.step)
         try:
             yield log
         finally:
             log.close()
-
-
-class Log:
-    """Curves for TensorBoard; steps that a killed run wrote beyond its last state are dropped."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
-
-    def step(self, loss: Loss, step: int) -> None:
-        self._writer.add_scalar("loss/total", loss.total.item(), step)
-        for name, term in loss.terms.items():
-            self._writer.add_scalar(f"loss/{name}", term.item(), step)
-
-    def epoch(self, epoch: int, step: int, figure: float | None) -> None:
-        self._writer.add_scalar("epoch", epoch, step)
-        if figure is not None:
-            self._writer.add_scalar("dev/selected", figure, step)
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def build_objective(data: TrainingData, student: StudentSettings, losses: LossSettings) -> Objective:
@@ -272,14 +276,3 @@ def build_objective(data: TrainingData, student: StudentSettings, losses: LossSe
 def training_verbs(data: TrainingData) -> torch.Tensor:
     """[V] bool: verbs that are not held out. The only candidates of the training softmax."""
     return torch.tensor([data.subset_of[verb] != "unseen" for verb in data.vocabulary.verbs])
-
-
-def _require_finite(loss: Loss, batch: Batch) -> None:
-    if not torch.isfinite(loss.total):
-        bad = [name for name, term in loss.terms.items() if not torch.isfinite(term)]
-        images = ", ".join(batch.images[:5])
-        raise UserError(
-            f"the loss is {loss.total.item()} in the terms {', '.join(bad) or 'total'}, in a batch of "
-            f"{len(batch.images)} with {images}; lower train.lr, set train.clip above 0, and check the banks "
-            "with `mipd-pipe inspect verify`"
-        )

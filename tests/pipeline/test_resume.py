@@ -27,7 +27,7 @@ from pipeline.config import Config, dump_config
 from pipeline.leak_rule import leak_rule
 from pipeline.workspace import Workspace
 from stages.student.checkpoint import BEST
-from stages.student.tensor_file import load_tensors
+from stages.student.tensor_file import load_facts, load_tensors
 
 SCRIPT = Path(__file__).with_name("stopped_run.py")
 ROOT = Path(__file__).parents[2]
@@ -147,6 +147,32 @@ def test_training_goes_on_to_the_same_weights(undisturbed: Attempt, tmp_path: Pa
     assert facts == expected_facts
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_polite_stop_of_training_costs_no_step(
+    undisturbed: Attempt, tmp_path: Path, by: str, code: int
+) -> None:
+    """Stopped after step 4, between two states: it goes on at step 5, to the same weights."""
+    config = undisturbed.config.model_copy(update={"store_dir": undisturbed.config.store})
+    other = Attempt(tmp_path, config)
+    other.start("train-student", stop_after=4, by=by, expect=code)
+    assert "training stopped at step 4, which is written to" in other.done.stderr
+    assert "the same command goes on from there" in other.done.stderr
+    other.start("train-student")
+    assert "going on at epoch 1, step 4" in other.done.stderr
+    weights, _ = load_tensors(other.config.run_dir / "student" / BEST)
+    expected, _ = load_tensors(undisturbed.config.run_dir / "student" / BEST)
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+def test_another_precision_than_the_run_began_with_is_refused(undisturbed: Attempt) -> None:
+    begun = load_facts(undisturbed.config.run_dir / "student" / BEST)["precision"]
+    other = {"fp32": "bf16", "bf16": "fp32"}[begun]
+    changed = undisturbed.config.train.model_copy(update={"precision": other})
+    workspace = Workspace(undisturbed.config.model_copy(update={"train": changed}))
+    with pytest.raises(UserError, match=rf"\n  train.precision: '?{begun}'? -> '?{other}'?\n"):
+        stage_two.train_student(workspace)
 
 
 def test_going_on_with_other_settings_is_refused_by_name(undisturbed: Attempt) -> None:
