@@ -378,12 +378,13 @@ def inspect_report(
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most this many pictures; 0 = all.")] = 2000,
     thumbnail: Annotated[int, typer.Option(help="Pixels of the longer side of a picture.")] = 384,
+    predictions: Annotated[int, typer.Option(help="At most this many predictions; 0 = all.")] = 1000,
     json: JsonOption = False,
 ) -> None:
-    """Write one HTML page: figures, plots, and a gallery of pictures with their rationales."""
+    """Write one HTML page: figures, plots, the pictures with their rationales, and the predictions."""
     from pipeline.report.report import write_report
 
-    _finish(write_report(_workspace(config, set_), out, limit, thumbnail), json)
+    _finish(write_report(_workspace(config, set_), out, limit, thumbnail, predictions), json)
 
 
 @inspect_app.command("verify")

@@ -65,11 +65,10 @@ def tell(
     metrics = summarise(results, subset_of, split)
     if settings.draws:
         metrics["intervals"] = intervals(results, subset_of, settings)
-    said = evaluation.predictions["top_verbs"].list.first().to_list()
     return Telling(
         metrics,
         per_verb(results, verbs, subset_of),
-        confusions(results, verbs, subset_of, said),
+        confusions(evaluation.predictions, dict(zip(verbs, subset_of, strict=True))),
         settings.worst_verbs,
         evaluation.predictions,
     )

@@ -170,7 +170,8 @@ def _read_metrics(path: Path) -> Mapping[str, Any] | None:
     """Raises UserError where the file is there and damaged."""
     try:
         metrics = json.loads(path.read_bytes())
-        return {"split": str(metrics["split"]), "subsets": dict(metrics["subsets"])}
+        known = {name: dict(metrics[name]) for name in ("subsets", "harmonic_mean")}
+        return {"split": str(metrics["split"]), **known, "intervals": metrics.get("intervals")}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as reason:

@@ -8,13 +8,15 @@ from typing import Any
 
 from pipeline.report.facts import WARNING, Facts, KindFigures
 from pipeline.report.plots import histogram, ranking, share
+from pipeline.report.predictions import Predictions
+from pipeline.report.student import said_how_many, student_table, worst_table
 from stages.printable import printable
 from stages.teacher.shortcut import SUSPICIOUS
 
 _NONE = "\N{EN DASH}"
 
 
-def overview(title: str, facts: Facts, shown: str) -> dict[str, str]:
+def overview(title: str, facts: Facts, shown: str, predictions: Predictions) -> dict[str, str]:
     """What goes into the template's slots, by their names."""
     return {
         "title": escape(printable(title)),
@@ -24,7 +26,9 @@ def overview(title: str, facts: Facts, shown: str) -> dict[str, str]:
         "plots": _plots(facts),
         "reasons": _reasons(facts),
         "banks": _banks(facts),
-        "student": _student(facts),
+        "student": student_table(facts.metrics),
+        "said": escape(said_how_many(predictions)),
+        "worst": worst_table(predictions.worst),
         "shown": escape(shown),
     }
 
@@ -170,26 +174,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     return f"{value:,}" if isinstance(value, int) else _NONE if value is None else printable(str(value))
-
-
-def _student(facts: Facts) -> str:
-    """The student's figures where the run has them; else nothing."""
-    if facts.metrics is None:
-        return ""
-    names = {
-        "verb": "verb",
-        "value": "value",
-        "value_all": "value-all",
-        "grnd": "grnd",
-        "grnd_all": "grnd-all",
-    }
-    rows = []
-    for subset, figures in facts.metrics["subsets"].items():
-        top = [figures["top1"].get(name) for name in names]
-        cells = [_NONE if cell is None else f"{cell:.2f}" for cell in top]
-        rows.append([printable(subset), f"{figures['samples']:,}", *cells])
-    title = f"Student on the {escape(printable(facts.metrics['split']))} set, top-1 verb, in percent"
-    return f"<section><h3>{title}</h3>{_table(['subset', 'pictures', *names.values()], rows)}</section>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

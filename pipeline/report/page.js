@@ -1,6 +1,5 @@
-"use strict";
-// Texts reach the page through textContent alone; there is no innerHTML, and the page's policy forbids it.
-(() => {
+  // The page's own script, in one function with predictions.js. Texts reach the page through textContent alone;
+  // there is no innerHTML, and the page's policy forbids it.
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const pictures = data.pictures;
@@ -247,6 +246,7 @@
   let current = null; // number of the open picture
   let pushed = false; // whether "back" closes it
   let applied = null; // the filters that the cards show
+  let view = "store"; // or "predictions": which half of the page is shown
   history.scrollRestoration = "manual"; // "back" closes a picture, and must not scroll away from its card
   function filterTerms() {
     const terms = new URLSearchParams();
@@ -270,11 +270,12 @@
     const number = numberOf.get(terms.get("image"));
     if (number === undefined) shut();
     else display(number);
+    const told = number !== undefined && terms.get("kind") && byId("texts").querySelector(`[data-kind="${CSS.escape(terms.get("kind"))}"]`);
+    if (told) {
+      told.scrollIntoView();
+      told.focus({ preventScroll: true });
+    }
   }
-  addEventListener("popstate", () => {
-    pushed = false;
-    fromAddress();
-  });
 
   // ---- one picture -----------------------------------------------------------------------------------------------
   function open(number) {
@@ -312,6 +313,7 @@
   viewer.addEventListener("close", () => {
     const place = found.indexOf(current);
     current = null;
+    if (view !== "store") return; // the other half is shown already, with its own address
     if (pushed) {
       pushed = false;
       history.back();
@@ -355,6 +357,7 @@
     });
     const labels = make("div", "labels");
     labels.setAttribute("aria-hidden", "true");
+    const taken = []; // where labels are, in percent: one that would cover another goes below it
     p.roles.forEach((role, i) => {
       if (!role.box) return;
       const [x1, y1, x2, y2] = role.box;
@@ -362,8 +365,12 @@
       drawing.append(svg("rect", { ...at, class: "halo" }), svg("rect", { ...at, class: `box role-${i}` }));
       const label = make("span", `label role-${i}`, role.role);
       label.dataset.role = i;
-      label.style.left = `${(100 * Math.min(x1, 0.86 * p.width)) / p.width}%`;
-      label.style.top = `${(100 * Math.min(y1, 0.94 * p.height)) / p.height}%`;
+      const left = 100 * Math.max(0, Math.min(x1 / p.width, 0.86));
+      let top = 100 * Math.max(0, Math.min(y1 / p.height, 0.94));
+      while (top < 90 && taken.some(([x, y]) => Math.abs(x - left) < 24 && Math.abs(y - top) < 7)) top += 7.5;
+      taken.push([left, top]);
+      label.style.left = `${left}%`;
+      label.style.top = `${top}%`;
       labels.append(label);
     });
     return [drawing, labels];
@@ -453,6 +460,8 @@
     const head = make("h3", "", make("span", `mark ${state}`, MARKS[state]), ` ${kind.polarity} ${kind.aspect} `,
       make("span", "state", state));
     const part = make("article", `rationale ${state}`, head);
+    part.dataset.kind = `${kind.polarity}-${kind.aspect}`;
+    part.tabIndex = -1;
     const last = kind.attempts.findLast((a) => a.usable) || kind.attempts.at(-1);
     if (last && last.contrast) part.append(make("p", "contrast", make("small", "", "contrast "), marked("span", "", last.contrast)));
     if (!kind.attempts.length) part.append(make("p", "quiet", "This rationale was never written."));
@@ -499,10 +508,10 @@
   });
   addEventListener("keydown", (event) => {
     const typing = event.target.matches("input, select, textarea");
-    if (event.key === "/" && !typing && !viewer.open && !event.ctrlKey && !event.metaKey) {
+    if (event.key === "/" && !typing && !document.querySelector("dialog[open]") && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
-      byId("q").focus();
-      byId("q").select();
+      byId(view === "store" ? "q" : "said-q").focus();
+      byId(view === "store" ? "q" : "said-q").select();
     }
   });
   let waiting = 0;
@@ -536,5 +545,3 @@
   }
   byId("gallery-notes").append(...data.notes.map((note) => make("li", "", note)));
   byId("more").open = matchMedia("(min-width: 760px)").matches;
-  fromAddress();
-})();

@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.report.data import Picture
 from pipeline.report.facts import Facts
 from pipeline.report.overview import overview
+from pipeline.report.predictions import Predictions
 from pipeline.report.thumbnails import Thumbnail
 from stages.batches import batches
 
@@ -61,12 +62,36 @@ class Gallery:
         )
 
 
-def page_parts(title: str, facts: Facts, gallery: Gallery, thumbnails: Sequence[Thumbnail]) -> Iterator[str]:
+def predictions_json(predictions: Predictions, thumbnail_of: Mapping[str, int]) -> str:
+    """The block of the predictions. `thumbnail_of` is the number of each image's thumbnail."""
+    evidence = predictions.evidence
+    said = [
+        {**asdict(one), "thumbnail": thumbnail_of[image]}
+        for image, one in zip(predictions.images, predictions.said, strict=True)
+    ]
+    missing = evidence.missing and f"nearest rationales are left out: {evidence.missing}"
+    return script_json(
+        {
+            "said": said,
+            "rationales": [asdict(one) for one in evidence.rationales],
+            "notes": [note for note in (predictions.note, missing) if note],
+        }
+    )
+
+
+def page_parts(
+    title: str,
+    facts: Facts,
+    gallery: Gallery,
+    predictions: Predictions,
+    thumbnails: Mapping[str, Thumbnail],
+) -> Iterator[str]:
     """The page in pieces, in order; the thumbnails come last, so that the gallery works before they are read.
 
-    thumbnails  of every picture of the gallery, in its order
+    thumbnails  by image: of every picture of the gallery, in its order, and then of the predictions that
+                show another
     """
-    style, script = _file("page.css"), _file("page.js")
+    style, script = _file("page.css"), _script()
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -75,15 +100,16 @@ def page_parts(title: str, facts: Facts, gallery: Gallery, thumbnails: Sequence[
         "policy": policy,
         "style": style,
         "script": script,
-        "gallery": gallery.json({i: one.missing for i, one in enumerate(thumbnails) if not one.url}),
-        **overview(title, facts, gallery.shown),
+        "gallery": gallery.json({i: one.missing for i, one in enumerate(thumbnails.values()) if not one.url}),
+        "predictions": predictions_json(predictions, {image: i for i, image in enumerate(thumbnails)}),
+        **overview(title, facts, gallery.shown, predictions),
     }
     # One pass: what is put in is not looked at again, so a text that holds "{{" stays a text.
     head, tail = (
         _SLOT.sub(lambda slot: slots[slot[1]], half) for half in _file("page.html").split("<!--thumbnails-->")
     )
     yield head
-    yield from _thumbnail_blocks([one.url for one in thumbnails])
+    yield from _thumbnail_blocks([one.url for one in thumbnails.values()])
     yield tail
 
 
@@ -91,6 +117,11 @@ def _thumbnail_blocks(urls: Sequence[str]) -> Iterator[str]:
     for number, block in enumerate(batches(urls, _PER_BLOCK)):
         yield f'<script type="application/json" id="thumbnails-{number}">'
         yield f"{script_json(list(block))}</script>\n"
+
+
+def _script() -> str:
+    """The files in one function: they share names, and none of these reaches the page's window."""
+    return "\n".join(['"use strict";', "(() => {", _file("page.js"), _file("predictions.js"), "})();"])
 
 
 def _file(name: str) -> str:

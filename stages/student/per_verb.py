@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,27 +43,24 @@ def per_verb(results: PictureResults, verbs: Sequence[str], subset_of: Sequence[
     return pl.DataFrame({**columns, **{name: 100 * means[:, i] for i, name in enumerate(names)}})
 
 
-def confusions(
-    results: PictureResults, verbs: Sequence[str], subset_of: Sequence[Subset], said: Sequence[str]
-) -> list[Confusion]:
+def confusions(predictions: pl.DataFrame, subset_of: Mapping[str, Subset]) -> list[Confusion]:
     """Every verb that was ever missed: the lowest share right first, among equals the most pictures.
 
-    said  for each picture the verb that was ranked first; not the annotated one where that is missed
+    predictions  rows of `stages.student.prediction_file`
     """
-    right: Counter[int] = Counter()
-    taken: dict[int, Counter[str]] = {}
-    for verb, rank, other in zip(results.verb.tolist(), results.rank.tolist(), said, strict=True):
-        assert (rank == 0) == (other == verbs[verb]), "a tie counts against the student in both"
-        if rank == 0:
-            right[verb] += 1
-        else:
-            taken.setdefault(verb, Counter())[other] += 1
+    pictures: Counter[str] = Counter()
+    taken: dict[str, Counter[str]] = {}
+    for verb, rank, top in predictions.select("verb", "rank", "top_verbs").iter_rows():
+        pictures[verb] += 1
+        assert (rank == 0) == (top[0] == verb), "a tie counts against the student in both"
+        if rank:
+            taken.setdefault(verb, Counter())[top[0]] += 1
     found = [
         Confusion(
-            verb=verbs[verb],
+            verb=verb,
             subset=subset_of[verb],
-            pictures=right[verb] + others.total(),
-            right=right[verb],
+            pictures=pictures[verb],
+            right=pictures[verb] - others.total(),
             taken_for=dict(sorted(others.items(), key=lambda item: (-item[1], item[0]))),
         )
         for verb, others in taken.items()

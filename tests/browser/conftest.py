@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.report.report import write_report
 from pipeline.workspace import Workspace
 from tests.pipeline.hostile_store import report_of, write_hostile_store
+from tests.pipeline.written_predictions import write_predictions
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,11 +24,13 @@ PHONE = {"width": 375, "height": 740}
 
 
 class Written(NamedTuple):
-    """A page on disk, and the two images somebody tampered with."""
+    """A page on disk, the two images somebody tampered with, and a right and a wrong prediction."""
 
     path: Path
     hostile: str
     failed: str
+    right: str
+    wrong: str
 
     def address(self, fragment: str = "") -> str:
         return self.path.as_uri() + fragment
@@ -37,8 +40,9 @@ class Written(NamedTuple):
 def written(tmp_path_factory: pytest.TempPathFactory, small_config: Callable[..., Config]) -> Written:
     config = small_config(tmp_path_factory.mktemp("browser") / "run")
     hostile, failed = write_hostile_store(config)
+    right, wrong, _ = write_predictions(config)
     write_report(Workspace(config))
-    return Written(report_of(config), hostile, failed)
+    return Written(report_of(config), hostile, failed, right.image, wrong.image)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +86,7 @@ def open_page(browser: Browser, written: Written) -> Iterator[Open]:
         page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(written.address(fragment))
-        page.locator(".pick").first.wait_for()
+        page.locator(".pick >> visible=true").first.wait_for()
         return Opened(page, said, asked)
 
     yield make

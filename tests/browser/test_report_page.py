@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tests.browser.conftest import PHONE, Open, Written
+from tests.browser.looks import CONTRAST, overflow
 from tests.pipeline.hostile_store import SHOWN
 
 if TYPE_CHECKING:
@@ -34,18 +35,11 @@ def search(page: Page, text: str, expected: int) -> None:
     assert found(page) == expected
 
 
-def overflow(page: Page, selector: str) -> int:
-    """By how many pixels the contents are wider than the element."""
-    wide = page.locator(selector).evaluate("e => e.scrollWidth - e.clientWidth")
-    assert isinstance(wide, int)
-    return wide
-
-
 def test_every_word_of_a_search_must_be_found(open_page: Open, written: Written) -> None:
     page = open_page().page
     everything = found(page)
     search(page, "ZANZIBAR", 1)
-    assert page.locator(".pick .file").all_inner_texts() == [written.hostile]
+    assert page.locator(".pick .file").all_text_contents() == [written.hostile]
     search(page, "zanzibar hopeless", 1)
     search(page, "zanzibar nowhere", 0)
     assert page.locator("#nothing").is_visible()
@@ -55,9 +49,9 @@ def test_every_word_of_a_search_must_be_found(open_page: Open, written: Written)
 def test_a_search_finds_the_judges_reasons_and_raw_answers(open_page: Open, written: Written) -> None:
     page = open_page().page
     search(page, "not json", 1)
-    assert page.locator(".pick .file").all_inner_texts() == [written.failed]
+    assert page.locator(".pick .file").all_text_contents() == [written.failed]
     search(page, "min_score 3", 1)
-    assert page.locator(".pick .file").all_inner_texts() == [written.hostile]
+    assert page.locator(".pick .file").all_text_contents() == [written.hostile]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +71,7 @@ def test_filters_of_rationales_must_be_met_by_one_rationale(
     page = open_page().page
     for name, value in filters.items():
         page.locator(f"#{name}").select_option(value)
-    assert page.locator(".pick .file").all_inner_texts() == [written.hostile] * hostile
+    assert page.locator(".pick .file").all_text_contents() == [written.hostile] * hostile
     assert (
         page.locator("#active").inner_text() == f"({len(filters)})"
         or not page.locator("summary").first.is_visible()
@@ -90,8 +84,8 @@ def test_filters_narrow_to_a_verb_a_split_and_the_failed(open_page: Open, writte
     verb = page.locator("#verb option").nth(1).get_attribute("value")
     page.locator("#verb").select_option(verb)
     assert 0 < found(page) < everything
-    assert set(page.locator(".pick .verb").all_inner_texts()) == {verb}
-    page.locator("button[type=reset]").click()
+    assert set(page.locator(".pick .verb").all_text_contents()) == {verb}
+    page.locator("#filters button[type=reset]").click()
     page.locator("#count", has_text=re.compile(r"^\d+ pictures$")).wait_for()
     page.locator("#subset").select_option("unseen")
     assert 0 < found(page) < everything
@@ -100,7 +94,7 @@ def test_filters_narrow_to_a_verb_a_split_and_the_failed(open_page: Open, writte
     page.locator("#subset").select_option("")
     page.locator("#split").select_option("")
     page.locator("#status").select_option("failed")
-    assert page.locator(".pick .file").all_inner_texts() == [written.failed]
+    assert page.locator(".pick .file").all_text_contents() == [written.failed]
 
 
 def test_every_picture_found_gets_a_card_as_one_scrolls(open_page: Open) -> None:
@@ -197,7 +191,7 @@ def test_all_of_it_can_be_done_with_keys(open_page: Open) -> None:
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "q"
     page.keyboard.press("ArrowDown")
-    files = page.locator(".pick .file").all_inner_texts()
+    files = page.locator(".pick .file").all_text_contents()
     focused = "document.activeElement.querySelector('.file').textContent"
     assert page.evaluate(focused) == files[0]
     page.keyboard.press("ArrowRight")
@@ -270,36 +264,6 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: Open, written: Written, 
     assert page.locator("#close").is_visible()
     page.locator("#close").tap()
     page.locator("#viewer").wait_for(state="hidden")
-
-
-CONTRAST = """() => {
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const rgba = (colour) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = rgba(getComputedStyle(e).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return rgba("Canvas");
-  };
-  const faint = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-    if (!own || !element.checkVisibility() || element.closest("script, :disabled, svg")) continue;
-    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) faint.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

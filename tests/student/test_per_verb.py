@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from stages.data.sample import Subset
@@ -13,6 +14,7 @@ VERBS = ("jumping", "riding", "sleeping", "waving")
 SUBSET_OF: list[Subset] = ["seen", "seen", "rare", "unseen"]
 # Jumping: right once, taken for riding twice and for waving once. Riding: right. Waving: taken for riding.
 SAID = ["jumping", "riding", "waving", "riding", "riding", "riding"]
+SUBSETS = dict(zip(VERBS, SUBSET_OF, strict=True))
 RESULTS = PictureResults(
     images=tuple("abcdef"),
     verb=np.array([0, 0, 0, 0, 1, 3]),
@@ -49,20 +51,23 @@ def test_the_mean_over_verbs_is_the_figure_of_the_run() -> None:
     ]
 
 
+def predictions(verbs: list[str], said: list[str]) -> pl.DataFrame:
+    rank = [int(verb != other) for verb, other in zip(verbs, said, strict=True)]
+    return pl.DataFrame({"verb": verbs, "rank": rank, "top_verbs": [[other] for other in said]})
+
+
 def test_confusions_name_the_worst_verb_first_and_count_what_it_is_taken_for() -> None:
-    assert confusions(RESULTS, VERBS, SUBSET_OF, SAID) == [
+    found = confusions(predictions([*["jumping"] * 4, "riding", "waving"], SAID), SUBSETS)
+    assert found == [
         Confusion("waving", "unseen", 1, 0, {"riding": 1}),
         Confusion("jumping", "seen", 4, 1, {"riding": 2, "waving": 1}),
     ]
-    assert list(confusions(RESULTS, VERBS, SUBSET_OF, SAID)[1].taken_for) == ["riding", "waving"]
+    assert list(found[1].taken_for) == ["riding", "waving"], "the most frequent first"
 
 
 def test_of_two_verbs_never_right_the_one_with_more_pictures_comes_first() -> None:
-    three = PictureResults(
-        tuple("abc"), np.array([0, 1, 1]), np.array([1, 1, 1]), *(np.ones((3, 1), bool) for _ in range(3))
-    )
-    found = confusions(three, VERBS, SUBSET_OF, ["waving", "sleeping", "jumping"])
-    assert [(one.verb, one.taken_for) for one in found] == [
+    three = predictions(["jumping", "riding", "riding"], ["waving", "sleeping", "jumping"])
+    assert [(one.verb, one.taken_for) for one in confusions(three, SUBSETS)] == [
         ("riding", {"jumping": 1, "sleeping": 1}),
         ("jumping", {"waving": 1}),
     ]
