@@ -25,22 +25,15 @@ def writing(path: Path, rows: int, row_bytes: int) -> Iterator[tuple[lmdb.Enviro
 
     The file grows with what is put into it. A disk's fault is raised as OSError.
     """
-    env = lmdb.open(
-        str(path),
-        subdir=False,
-        map_size=map_size(rows, row_bytes),
-        max_dbs=2,
-        lock=False,
-        sync=False,
-        metasync=False,
-    )
     try:
-        yield env, env.open_db(ROWS), env.open_db(KEYS)
-        env.sync(True)
+        size = map_size(rows, row_bytes)
+        with lmdb.open(
+            str(path), subdir=False, map_size=size, max_dbs=2, lock=False, sync=False, metasync=False
+        ) as env:
+            yield env, env.open_db(ROWS), env.open_db(KEYS)
+            env.sync(True)
     except lmdb.Error as reason:
         raise system_fault(reason) from reason
-    finally:
-        env.close()
 
 
 def map_size(rows: int, row_bytes: int) -> int:

@@ -14,9 +14,9 @@ from tests.cache.small_store import noise
 
 
 def read_rows(readers: Sequence[BankReader], images: Sequence[str], answer: Connection) -> None:
-    """Sends how many shards are open in this process beforehand, and the sum of each row."""
-    before = len(cache.shards._open_shards)
+    """Sends how many shards of the store are open in this process beforehand, and the sum of each row."""
     used, unused = readers
+    before = sum(used._paths.root in use.shard.path.parents for use in cache.shards._open_shards.values())
     unused.close()
     answer.send((before, [float(used.read(image).tokens.sum()) for image in images]))
     used.close()

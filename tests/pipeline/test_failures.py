@@ -90,6 +90,6 @@ def test_the_summary_tells_how_many_are_whole_of_how_many(
     assert (summary.data["complete"], summary.data["training"]) == (4, training)
     away = Workspace(small_config(tmp_path / "run", f"data.root={tmp_path}/gone", "data.demo_images=64"))
     without = inspect.summary(away)
-    assert "all four rationales are usable of 4 of 6 pictures with rationales (how many" in without.text
+    assert "all four rationales are usable of 4 of 6 pictures with rationales (of how many" in without.text
     assert without.data["training"] is None
     assert not (tmp_path / "gone").exists()

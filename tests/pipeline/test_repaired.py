@@ -53,7 +53,9 @@ class Run:
             patch.setattr(
                 "pipeline.stage_one.make_engine", lambda of: StoppedEngine(make_engine(of), never, asked)
             )
-            patch.setattr(encoders, "open_vision", lambda of: StoppedVision(open_vision(of), never, seen))
+            patch.setattr(
+                encoders, "open_vision", lambda of, say: StoppedVision(open_vision(of, say), never, seen)
+            )
             workspace = Workspace(self.config)
             stage_one.generate_rationales(workspace)
             stage_one.embed_teacher(workspace)
