@@ -254,6 +254,37 @@ def predict(
     run_predict(workspace.config, request, workspace.console, lambda line: typer.echo(line, nl=False))
 
 
+@app.command("export-student")
+def export_student(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default student/export in the run folder.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint's file; default the best.")] = None,
+    with_vision: Annotated[
+        bool, typer.Option("--with-vision", help="Export the frozen vision encoder too.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise weights; the change is measured.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure the figures on the dev set.")
+    ] = True,
+    runs: Annotated[int, typer.Option(min=1, help="Calls that the latency is taken of.")] = 200,
+    vision_model: Annotated[
+        str, typer.Option(help="Folder or hub id of the vision encoder, where it lies elsewhere now.")
+    ] = "",
+    json: JsonOption = False,
+) -> None:
+    """Write the student as ONNX graphs with a model card; proven equal to PyTorch, and measured.
+
+    Exit 1, and nothing written, where a number differs by more than 1e-4.
+    """
+    from pipeline import export_student as export
+
+    request = export.ExportRequest(out, checkpoint, with_vision, int8, measure, runs, vision_model)
+    _finish(export.export_student(_workspace(config, set_), request), json)
+
+
 @app.command()
 def compare(
     runs: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -215,6 +215,21 @@ def evaluate(
     notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]
     shown = show(telling, per_verb, confusion)
     return Result("\n".join([*notes, shown.text]), shown.data)
+
+
+def evaluation_data(workspace: Workspace, facts: Mapping[str, Any], split: Split) -> StoreDataset:
+    """The pictures and tokens of a split for a student with these facts, which must be of this data set.
+
+    Raises UserError where they are not, or the store has no bank of the student's, or the split no picture.
+    """
+    _require_same_labels(workspace, dict(facts))
+    _require_same_subsets(workspace, dict(facts))
+    samples = workspace.data.split(split)
+    if not samples:
+        raise UserError(f"the {split} split of {workspace.config.data.root} has no usable picture")
+    dataset = _dataset(workspace, samples, teacher=False)
+    _require_same_encoder(dataset, dict(facts))
+    return dataset
 
 
 def _require_same_labels(workspace: Workspace, facts: dict[str, Any]) -> None:

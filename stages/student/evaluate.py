@@ -22,9 +22,9 @@ from stages.student.data_order import load
 from stages.student.dataset import StoreDataset
 from stages.student.labels import LabelVectors
 from stages.student.metrics import PictureResults
-from stages.student.model import Student
 from stages.student.precision import Precision, computing
 from stages.student.prediction_file import PREDICTION_SCHEMA
+from stages.student.recogniser import Recogniser
 from stages.student.scoring import Prediction, Truth, score
 
 TOP = 5
@@ -40,7 +40,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    student: Student,
+    student: Recogniser,
     labels: LabelVectors,
     dataset: StoreDataset,
     vocabulary: Vocabulary,
@@ -74,7 +74,7 @@ def evaluate(
 
 
 def predict_batch(
-    student: Student, labels: LabelVectors, batch: Batch, samples: list[Sample], geometry: Geometry
+    student: Recogniser, labels: LabelVectors, batch: Batch, samples: list[Sample], geometry: Geometry
 ) -> Prediction:
     """What the student says of each picture, its roles being those of the annotated verb; on the CPU."""
     seen = student(batch.vision, labels)

@@ -7,6 +7,7 @@ Qwen2.5-VL-7B 256 x 3584 in frames of 448 pixels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,26 @@ class TransformersVision:
             tokens: Floats = self._tower.forward(model, pixels).float().cpu().numpy()
         return tokens
 
+    def as_module(self) -> nn.Module:
+        """The same from a tensor of frames to a tensor of tokens, fp32 on the CPU, for an export."""
+        from torch import nn
+
+        encoder = self
+
+        class _FramesToTokens(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.tower = copy.deepcopy(encoder._load()).cpu().float()
+
+            def forward(self, frames: Tensor) -> Tensor:
+                return encoder._tower.forward(self.tower, encoder._pixels(frames)).float()
+
+        return _FramesToTokens().eval()
+
     def _normalise(self, frames: Tensor) -> Tensor:
+        return self._pixels(frames).to(torch_dtype(self._precision))
+
+    def _pixels(self, frames: Tensor) -> Tensor:
         """[B, size, size, 3] uint8 -> [B, 3, seen_size, seen_size], as the family's processor does it."""
         import torch
 
@@ -117,8 +137,7 @@ class TransformersVision:
         mean = torch.tensor(self._mean, device=frames.device).view(1, 3, 1, 1)
         std = torch.tensor(self._std, device=frames.device).view(1, 3, 1, 1)
         margin = self._tower.seen_size - self.geometry.size  # pixels that no patch sees
-        pixels = torch.nn.functional.pad((scaled - mean) / std, (0, margin, 0, margin))
-        return pixels.to(torch_dtype(self._precision))
+        return torch.nn.functional.pad((scaled - mean) / std, (0, margin, 0, margin))
 
     def _load(self) -> nn.Module:
         if self._model is None:

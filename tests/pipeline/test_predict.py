@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cache.errors import FindingsError, UserError
-from pipeline import stage_one, stage_two
+from pipeline import stage_two
 from pipeline.config import Config
 from pipeline.open_vocabulary import open_vocabulary
 from pipeline.predict import PredictRequest, predict
@@ -48,18 +48,6 @@ class Asker:
         )
         predict(self.config, request, self.heard, lambda line: self.answers.append(json.loads(line)))
         return self.answers
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, small_config: Callable[..., Config]) -> Config:
-    """An evaluated run; tests must not change it."""
-    config = small_config(tmp_path_factory.mktemp("trained") / "run", "train.epochs=1")
-    workspace = Workspace(config)
-    stage_one.generate_rationales(workspace)
-    stage_one.embed_teacher(workspace)
-    stage_two.train_student(workspace)
-    stage_two.evaluate(workspace)
-    return config
 
 
 @pytest.fixture
