@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +48,32 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
         with pq.ParquetFile(path) as file:
             return file.read(columns=schema.names).select(schema.names)
     except (OSError, pa.ArrowException, KeyError) as reason:
-        raise UserError(
-            f"part {path} cannot be read ({reason}); find the damage with `mipd-pipe inspect verify`"
-        ) from None
+        raise _damaged(path, reason) from None
+
+
+def read_column(path: Path, name: str, rows: int) -> Iterator[pa.Array]:
+    """One column of a part, at most `rows` rows at a time and never more of the file in memory.
+
+    Raises UserError as `read_parts` does.
+    """
+    try:
+        # Without a buffer size a whole column of a row group is read at once.
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            for batch in file.iter_batches(rows, columns=[name]):
+                yield batch.column(0)
+    except (OSError, pa.ArrowException) as reason:
+        raise _damaged(path, reason) from None
+
+
+def column_type(path: Path, name: str) -> pa.DataType:
+    """Raises UserError as `read_parts` does."""
+    try:
+        return pq.read_schema(path).field(name).type
+    except (OSError, pa.ArrowException, KeyError) as reason:
+        raise _damaged(path, reason) from None
+
+
+def _damaged(path: Path, reason: Exception) -> UserError:
+    return UserError(
+        f"part {path} cannot be read ({reason}); find the damage with `mipd-pipe inspect verify`"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 from cache.keys import derive_number
 from cache.manifest import Part, PartKind, describe_part, load_manifest, next_number, part_file
-from cache.parquet import read_listed, read_parts, write_table
+from cache.parquet import column_type, read_column, read_listed, read_parts, write_table
 from cache.paths import StorePaths
 
 Floats = NDArray[np.float32]
@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 PICTURES = "pictures"  # one vector per picture
 RATIONALES = "rationales"  # one vector per usable rationale
 LABELS = ("verbs", "roles", "nouns")
+_KEY_COLUMNS = ["id", "image", "aspect", "polarity", "row_key"]
+_BLOCK_VALUES = 1 << 20  # numbers of a block of vectors: 4 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +129,52 @@ def read_vectors(paths: StorePaths, family: str, with_vectors: bool = True) -> p
 
     Raises UserError where a part is missing or damaged.
     """
-    columns = ["id", "image", "aspect", "polarity", "row_key", *(["vector"] if with_vectors else [])]
-    frame = pl.from_arrow(
-        read_listed(paths, lambda m: m.in_force("vectors", family), vector_schema(1), columns)
-    )
+    columns = [*_KEY_COLUMNS, *(["vector"] if with_vectors else [])]
+    table = read_listed(paths, lambda m: m.in_force("vectors", family), vector_schema(1), columns)
+    return _newest(table, family)
+
+
+def _newest(table: pa.Table, family: str) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     # A picture's newest row key decides: a rationale that its newer version no longer has must not be found.
     newest = frame.filter(pl.col("row_key").last().over("image") == pl.col("row_key"))
     newest = newest.unique("id", keep="last", maintain_order=True)
     # A rationale names its aspect; a row that names none says that the newest version has no rationale.
     return newest.filter(pl.col("aspect") != "") if family == RATIONALES else newest
+
+
+class NewestVectors:
+    """The newest vector of each key in force, in blocks, so that they need not fit into memory.
+
+    keys   columns id, image, aspect, polarity, row_key and `row`, its number among the rows of all parts
+    width  E
+    """
+
+    def __init__(self, paths: StorePaths, family: str, parts: Sequence[Part]) -> None:
+        assert parts
+        self._files = [paths.root / part.path for part in parts]
+        table = read_parts(paths, parts, vector_schema(1), _KEY_COLUMNS)
+        table = table.append_column("row", pa.array(np.arange(table.num_rows)))
+        self.keys = _newest(table, family)
+        self.width = int(column_type(self._files[0], "vector").list_size)
+
+    def __len__(self) -> int:
+        return self.keys.height
+
+    def blocks(self, values: int = _BLOCK_VALUES) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """ids [n] and their vectors [n, E], n x E at most `values`, in the order of the parts' rows.
+
+        Raises UserError where a part is missing or damaged.
+        """
+        rows, ids = self.keys["row"].to_numpy(), self.keys["id"].to_numpy()
+        begin = 0
+        for file in self._files:
+            for column in read_column(file, "vector", max(1, values // self.width)):
+                mine = slice(*np.searchsorted(rows, (begin, begin + len(column))))
+                if mine.start < mine.stop:
+                    yield ids[mine], matrix(column)[rows[mine] - begin]
+                begin += len(column)
 
 
 def vector_versions(paths: StorePaths, family: str) -> dict[str, str]:

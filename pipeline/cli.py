@@ -388,16 +388,44 @@ def inspect_show(
 
 @inspect_app.command("search")
 def inspect_search(
-    text: Annotated[str, typer.Argument(help="What to look for.")],
+    text: Annotated[str | None, typer.Argument(help="What to look for among the rationales.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Find pictures like this one: a file of your own, or the name of a stored one."),
+    ] = None,
+    verb: Annotated[str | None, typer.Option(help="Only pictures of this verb.")] = None,
+    aspect: Annotated[str | None, typer.Option(help="glimpse or gaze.")] = None,
+    polarity: Annotated[str | None, typer.Option(help="positive or negative.")] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="Number of hits.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """The rationales nearest in meaning to a text."""
-    from pipeline import inspect
+    """The rationales nearest in meaning to a text, or the pictures nearest to a picture."""
+    from pipeline.search import search
 
-    _finish(inspect.search(_workspace(config, set_), text, count), json)
+    wanted = {"verb": verb, "aspect": aspect, "polarity": polarity}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    _finish(search(_workspace(config, set_), text, image, filters, count), json)
+
+
+@inspect_app.command("duplicates")
+def inspect_duplicates(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    threshold: Annotated[float, typer.Option(help="Least cosine of two texts that count as one.")] = 0.98,
+    verb: Annotated[str | None, typer.Option(help="Only pictures of this verb.")] = None,
+    aspect: Annotated[str | None, typer.Option(help="glimpse or gaze.")] = None,
+    polarity: Annotated[str | None, typer.Option(help="positive or negative.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most this many groups; 0 = all.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """Rationales of different pictures that say the same, or nearly."""
+    from pipeline.duplicates import duplicates
+
+    wanted = {"verb": verb, "aspect": aspect, "polarity": polarity}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    _finish(duplicates(_workspace(config, set_), filters, threshold, limit), json)
 
 
 @inspect_app.command("report")
@@ -524,6 +552,20 @@ def bench_store(
     from pipeline.console import Console
 
     _finish(measure(pictures, few, many, folder, Console()), json)
+
+
+@bench_app.command("index")
+def bench_index(
+    vectors: Annotated[int, typer.Option(help="Made-up vectors.")] = 300_000,
+    width: Annotated[int, typer.Option(help="Numbers of a vector.")] = 512,
+    folder: Annotated[Path, typer.Option(help="Folder to work in.")] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Each kind of index: building time, memory, size, recall, time of a query."""
+    from pipeline.bench.index import bench_index as measure
+    from pipeline.console import Console
+
+    _finish(measure(vectors, width, folder, Console()), json)
 
 
 def _finish(result: Any, as_json: bool) -> None:

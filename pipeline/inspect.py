@@ -12,25 +12,23 @@ import polars as pl
 from cache.banks import RATIONALE_TEXT, BankReader, read_header
 from cache.errors import UserError
 from cache.fidelity import bank_fidelity
-from cache.index import search as search_index
-from cache.keys import fingerprint
+from cache.index import index_records
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
+from cache.paths import StorePaths
 from cache.rationales import SCHEMA, read_rationales
 from cache.text_counts import TextCounts, combine
-from cache.vectors import RATIONALES
+from pipeline.duplicates import count_repeated
 from pipeline.failures import read_failures
 from pipeline.result import Result
 from pipeline.row_filter import FAILED, check_filters, narrow
-from pipeline.table import csv_text, render, size
+from pipeline.table import csv_text, render, shorten, size
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample
 from stages.printable import printable
 from stages.teacher.shortcut import SUSPICIOUS, shortcut_auc
 
 _ASPECTS = tuple(dict.fromkeys(kind.aspect for kind in KINDS))
-_WIDE = 72  # characters of a rationale in a table
-_REPLACED = "(no longer in use: run `mipd-pipe embed-teacher`)"
 
 
 def summary(workspace: Workspace) -> Result:
@@ -56,7 +54,9 @@ def summary(workspace: Workspace) -> Result:
         "older_rows": frame.height - current.height,
         "failed": _counted(failed.filter(~pl.col("mended")), "reason"),
         "mended": int(failed["mended"].sum()),
+        "repeated": count_repeated(current.filter("usable")),
         "banks": banks,
+        "indexes": _index_summaries(store),
         "texts_embedded": asdict(combine(manifest.in_force("bank", RATIONALE_TEXT)) or TextCounts()),
         "bytes": sum(part.bytes for part in manifest.parts),
         "files": len(manifest.parts),
@@ -157,6 +157,25 @@ def _how_many(data: Mapping[str, Any]) -> str:
     return f"all four rationales are usable of {data['complete']} of {of}"
 
 
+def _index_summaries(store: StorePaths) -> list[dict[str, Any]]:
+    """How well each index finds is what was measured when it was built."""
+    return [
+        {
+            "index": record.family,
+            "kind": record.plan.kind,
+            "vectors": record.plan.count,
+            "width": record.plan.width,
+            "lists": record.plan.lists,
+            "code_bytes": record.plan.code,
+            "looks_at": record.trial.effort or "all",
+            "recall@10": record.trial.recall,
+            "size": size(record.bytes),
+            "current": record.current,
+        }
+        for record in index_records(store)
+    ]
+
+
 def _summary_text(data: Mapping[str, Any]) -> str:
     lines = [f"store {data['store']}: {size(data['bytes'])} in {data['files']} files", ""]
     verdicts = data["rationales"]
@@ -165,6 +184,11 @@ def _summary_text(data: Mapping[str, Any]) -> str:
         render(list(verdicts[0]), [list(row.values()) for row in verdicts]),
     ]
     lines += _shortcut_lines(data["shortcut"])
+    if data["repeated"]:
+        lines.append(
+            f"{data['repeated']} usable rationales have the very text of another picture; "
+            "see them with `mipd-pipe inspect duplicates`"
+        )
     if data["older_rows"]:
         lines.append(f"{data['older_rows']} rows of earlier versions are kept beside them")
     for title, key in (("rejected because", "rejected_because"), ("pictures failed because", "failed")):
@@ -181,6 +205,16 @@ def _summary_text(data: Mapping[str, Any]) -> str:
         ]
     else:
         lines += ["", "no banks yet: make them with `mipd-pipe embed-teacher`"]
+    if data["indexes"]:
+        indexes = [
+            {
+                name: "no: run `mipd-pipe embed-teacher`" if value is False else value
+                for name, value in row.items()
+            }
+            for row in data["indexes"]
+        ]
+        head = list(indexes[0])
+        lines += ["", "indexes", render(head, [list(index.values()) for index in indexes])]
     return "\n".join(lines)
 
 
@@ -230,15 +264,9 @@ def rows(
         if shown.height < frame.height:
             workspace.console.say(f"note: {more}")
         return Result(csv_text(shown.columns, shown.iter_rows()), shown.to_dicts())
-    cells = [[_short(value) for value in row] for row in shown.select(columns).iter_rows()]
+    cells = [[shorten(value) for value in row] for row in shown.select(columns).iter_rows()]
     text = render(columns, cells) if cells else "no such rows"
     return Result(f"{text}\n{more}" if shown.height < frame.height else text, shown.to_dicts())
-
-
-def _short(value: object) -> object:
-    if isinstance(value, str) and len(value) > _WIDE:
-        return value[: _WIDE - 1] + "…"
-    return value
 
 
 def show(workspace: Workspace, image: str) -> Result:
@@ -286,33 +314,3 @@ def _annotation_lines(workspace: Workspace, sample: Sample) -> list[str]:
         glosses = " / ".join(dict.fromkeys(data.vocabulary.gloss(noun) if noun else "-" for noun in nouns))
         table.append([role, glosses, "none" if box is None else " ".join(f"{v:.0f}" for v in box)])
     return [head, size_, render(["role", "noun", "box x1 y1 x2 y2"], table)]
-
-
-def search(workspace: Workspace, text: str, count: int) -> Result:
-    """The rationales nearest to a text, by the encoder that embedded them."""
-    from stages.teacher.encoders import open_text
-
-    store = workspace.store.require()
-    if not text.strip():
-        raise UserError(
-            'the search text is empty; give a few words, e.g. `mipd-pipe inspect search "a horse"`'
-        )
-    encoder = open_text(workspace.config.embed.text)
-    made_by = read_header(store, RATIONALE_TEXT).encoder
-    if fingerprint(dict(encoder.identity())) != fingerprint(made_by):
-        raise UserError(
-            "the rationales were embedded by another text encoder than `embed.text` names, so nearness would "
-            "mean nothing; put the setting back, or run `mipd-pipe embed-teacher`"
-        )
-    (hits,) = search_index(store, RATIONALES, encoder.encode([text]).pooled, count)
-    frame = read_rationales(store, ["image", "verb", "aspect", "polarity", "text"]).filter("usable")
-    texts = {(row[0], row[2], row[3]): (row[1], row[4]) for row in frame.iter_rows()}
-    found = []
-    for hit in hits:
-        verb, rationale = texts.get((hit.image, hit.aspect, hit.polarity), ("", _REPLACED))
-        found.append({**asdict(hit), "verb": verb, "text": rationale})
-    cells = [
-        [hit["similarity"], hit["image"], f"{hit['polarity']} {hit['aspect']}", _short(hit["text"])]
-        for hit in found
-    ]
-    return Result(render(["cosine", "image", "rationale", "text"], cells), found)

@@ -8,6 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from stages.printable import printable
 
+WIDE = 72  # characters of a text in a table
+
+
+def shorten(value: object) -> object:
+    """A text that is no longer than a table can hold; anything else as it is."""
+    return value[: WIDE - 1] + "…" if isinstance(value, str) and len(value) > WIDE else value
+
 
 def render(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Left-aligned text, right-aligned numbers, one line per row, nothing beyond the last column."""

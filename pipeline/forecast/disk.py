@@ -20,6 +20,7 @@ from cache.banks import (
     read_header,
 )
 from cache.errors import MachineError, UserError
+from cache.index_plan import plan_index
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
@@ -42,7 +43,7 @@ ASSUMED_ROW = Spread(40, None, 400)
 # pages (8 measured).
 _PAGE, _PAGE_HEADER, _KEYS, _SHARD = 4096, 16, 130, 9 * 4096
 _INLINE = 1900  # a longer payload has pages of its own
-_FLOAT, _ID = 4, 8
+_FLOAT = 4
 # Vectors with their keys in Parquet, over the bare numbers: 1.23 to 1.5 measured; and a file's own bytes.
 _PARQUET, _FILE = 1.6, 16 << 10
 
@@ -92,7 +93,7 @@ def embedding_bytes(
             items.append(Item(f"bank {name}", len(images), None, f"unknown: {reason}"))
             continue
         there = _rows_there(bank.header, paths) - anew
-        items += _bank_items(bank, len(images), len(images - there), settings.rows_per_shard)
+        items += _bank_items(bank, len(images), len(images - there), settings)
     return [*items, _labels(data, settings, paths)]
 
 
@@ -150,9 +151,9 @@ def _rows_there(header: BankHeader, paths: StorePaths) -> set[str]:
         return set()
 
 
-def _bank_items(bank: _Bank, rows: int, missing: int, rows_per_shard: int) -> Iterator[Item]:
+def _bank_items(bank: _Bank, rows: int, missing: int, settings: EmbedSettings) -> Iterator[Item]:
     """The bank; and where it has pooled vectors, those and their index."""
-    header, shards = bank.header, math.ceil(missing / rows_per_shard)
+    header, shards = bank.header, math.ceil(missing / settings.rows_per_shard)
     shape = " x ".join(map(str, header.shape))
     basis = f"{shape} in {header.storage}, {rows - missing} of {rows} rows are there"
     yield Item(f"bank {header.name}", missing, bank_bytes(header, missing, shards), basis)
@@ -166,8 +167,8 @@ def _bank_items(bank: _Bank, rows: int, missing: int, rows_per_shard: int) -> It
         )
         # An index is built as a whole, beside the old one.
         indexed = rows * bank.vectors if missing else 0
-        exact = Spread.exactly(indexed * (bank.width * _FLOAT + _ID))
-        yield Item("  its index", indexed, exact, f"{width} and an id")
+        plan = plan_index(indexed, bank.width, settings.index.wish())
+        yield Item("  its index", indexed, Spread.exactly(plan.file_bytes), str(plan))
 
 
 def bank_bytes(header: BankHeader, rows: int, shards: int) -> Spread:

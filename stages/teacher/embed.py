@@ -14,9 +14,11 @@ from typing import Any
 
 from cache.banks import STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
 from cache.errors import FindingsError
-from cache.index import build_index, require_faiss
+from cache.index import build_index, index_records, require_faiss
+from cache.index_plan import plan_index, require_memory
 from cache.lock import writer_lock
 from cache.manifest import add_parts, put_in_force, remove_leftovers
+from cache.memory import read_memory
 from cache.paths import StorePaths
 from cache.rationales import QuarantineRow, append_quarantine, usable_texts
 from cache.vectors import PICTURES, RATIONALES, vector_versions
@@ -89,9 +91,10 @@ class Embedder:
                 in_force=True,
             )
             texts, jobs = self._text_job(), self._vision_jobs()
+            self._require_index_memory(len(self._usable()), _count_texts(texts))
             summaries = self._fill_all([texts, *jobs])
             for family in (PICTURES, RATIONALES):
-                build_index(self.paths, family, self._producer)
+                self._index(family)
             failures = self._failures(jobs)
             append_quarantine(self.paths, new_failures(self.paths, failures), self._producer)
         counts = {name: asdict(summary) for name, summary in summaries.items()}
@@ -166,6 +169,29 @@ class Embedder:
             self.settings.decode_in,
         )
 
+    def _require_index_memory(self, pictures: int, rationales: int) -> None:
+        """Before anything is encoded, because what an index takes is known now."""
+        available, there = read_memory()[1], [record.plan for record in index_records(self.paths)]
+        widths = self.encoders.student_vision.dim, self.encoders.text.pooled_dim
+        for family, count, width in zip((PICTURES, RATIONALES), (pictures, rationales), widths, strict=True):
+            plan = plan_index(count, width, self.settings.index.wish())
+            if plan not in there:
+                require_memory(plan, family, available)
+
+    def _index(self, family: str) -> None:
+        if not build_index(self.paths, family, self._producer, self.settings.index.wish()):
+            return
+        record = next(record for record in index_records(self.paths) if record.family == family)
+        plan, trial = record.plan, record.trial
+        self.reporter.say(
+            f"index of {family}: {plan}; finds {trial.recall:.1%} of the {trial.neighbours} nearest"
+        )
+        if trial.recall < plan.recall:
+            self.reporter.say(
+                f"note: that is less than the {plan.recall:.1%} of embed.index.recall; "
+                + ("raise embed.index.quantise" if plan.code else "set embed.index.kind to ivf or flat")
+            )
+
     def _fill_all(self, jobs: Sequence[TextJob | VisionJob]) -> dict[str, BankSummary]:
         """Fills banks in order. An encoder is closed after its last bank: the next one needs the memory.
 
@@ -227,3 +253,7 @@ def _check_failures(failed: int, total: int, bound: float) -> None:
             f"max_failure_rate {bound:.1%}; everything finished is kept. Reasons: "
             "`mipd-pipe inspect rows --status failed`"
         )
+
+
+def _count_texts(job: TextJob) -> int:
+    return sum(bool(text) for four in job.texts.values() for text in four)

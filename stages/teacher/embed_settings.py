@@ -8,6 +8,7 @@ from cache.codec import StorageType
 from stages.settings import Settings
 from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
 from stages.teacher.frame_reader import DecodeIn
+from stages.teacher.index_settings import IndexSettings
 
 
 class EmbedSettings(Settings):
@@ -19,6 +20,8 @@ class EmbedSettings(Settings):
     """Frozen encoder the student sees through, in training and ever after."""
     text: TextEncoderSettings = TextEncoderSettings()
     """Frozen text encoder of rationales and labels; it also says which verbs are near each other."""
+    index: IndexSettings = IndexSettings()
+    """How pooled vectors are indexed for `inspect search` and its like; training reads no index."""
     storage: StorageType = "bf16"
     """Number format of the banks: fp32, bf16, fp16, or int8 with one scale per token."""
     rows_per_shard: int = Field(default=1024, ge=1)

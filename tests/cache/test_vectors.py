@@ -18,6 +18,7 @@ from cache.paths import StorePaths
 from cache.vectors import (
     PICTURES,
     RATIONALES,
+    NewestVectors,
     VectorKey,
     label_schema,
     matrix,
@@ -159,3 +160,27 @@ def test_keys_and_vectors_of_different_number_are_our_own_fault(store: StorePath
     with pytest.raises(AssertionError):
         write_vectors(store, PICTURES, [VectorKey(A)], ["1"], noise(2, 6), "f", PRODUCER)
     assert load_manifest(store).parts == ()
+
+
+@pytest.mark.parametrize("values", [1, 5, 13, 35, 1000])
+def test_blocks_bring_the_newest_vector_of_each_key_once(store: StorePaths, values: int) -> None:
+    pool(store, HEADER, RATIONALES, dict.fromkeys([*keys(A, 0, 1, 2), *keys(B, 3)], "old"), dim=5)
+    pool(store, HEADER, RATIONALES, dict.fromkeys([*keys("c.jpg", 0), *keys(A, 1, 3)], "new"), dim=5)
+    pool(store, HEADER, RATIONALES, {VectorKey(B): "none left"}, dim=5)
+    newest = NewestVectors(store, RATIONALES, load_manifest(store).in_force("vectors", RATIONALES))
+    blocks = list(newest.blocks(values))
+    frame = read_vectors(store, RATIONALES)
+    assert len(newest) == frame.height == 3
+    assert newest.width == 5
+    assert np.concatenate([ids for ids, _ in blocks]).tolist() == frame["id"].to_list()
+    assert np.array_equal(np.concatenate([vectors for _, vectors in blocks]), matrix(frame["vector"]))
+    assert all(vectors.size <= max(values, 5) for _, vectors in blocks)
+
+
+def test_a_damaged_part_is_named_while_its_blocks_are_read(store: StorePaths) -> None:
+    pool(store, HEADER, PICTURES, {VectorKey(A): "1"})
+    (part,) = load_manifest(store).in_force("vectors", PICTURES)
+    newest = NewestVectors(store, PICTURES, [part])
+    (store.root / part.path).write_bytes(b"x")
+    with pytest.raises(UserError, match=rf"^part {store.root / part.path} cannot be read \("):
+        list(newest.blocks())

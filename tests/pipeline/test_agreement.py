@@ -17,6 +17,7 @@ from cache.rationales import append_rationales, read_quarantine, read_rationales
 from pipeline import health, inspect, stage_one, stage_two
 from pipeline.compare import compare
 from pipeline.config import Config
+from pipeline.search import search
 from pipeline.workspace import Workspace
 from stages.student.checkpoint import BEST
 from stages.student.tensor_file import load_facts
@@ -118,13 +119,13 @@ def test_search_goes_on_where_a_rationale_was_replaced_after_embedding(
 ) -> None:
     strict = small_config(copied, *REJECTED, "teacher.judge.max_attempts=1")
     stage_one.generate_rationales(Workspace(strict))
-    found = inspect.search(Workspace(strict), "a horse", 3).data
+    found = search(Workspace(strict), "a horse", None, {}, 3).data
     assert {hit["text"] for hit in found} == {"(no longer in use: run `mipd-pipe embed-teacher`)"}
 
 
 def test_a_search_by_another_encoder_is_refused(copied: Path, small_config: Make) -> None:
     with pytest.raises(UserError, match=r"embedded by another text encoder than `embed.text` names"):
-        inspect.search(Workspace(small_config(copied, "embed.text.max_tokens=31")), "a horse", 3)
+        search(Workspace(small_config(copied, "embed.text.max_tokens=31")), "a horse", None, {}, 3)
 
 
 def test_filters_that_say_nothing_about_failures_are_refused(trained: Config) -> None:

@@ -128,6 +128,24 @@ def test_search_finds_the_rationale_that_says_so(finished: Config, shell: Shell)
     assert first["similarity"] == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_picture_finds_pictures_and_filters_reach_the_search(finished: Config, shell: Shell) -> None:
+    config, image = file_of(finished), read_rationales(StorePaths(finished.store))["image"][0]
+    assert shell.run("inspect", "search", "--image", image, "-c", config, "-k", 3, "--json") == 0
+    pictures = json.loads(shell.out)
+    assert len(pictures) == 3
+    assert image not in {hit["image"] for hit in pictures}
+    assert shell.run("inspect", "search", "a", "-c", config, "--polarity", "negative", "--json") == 0
+    assert {hit["polarity"] for hit in json.loads(shell.out)} == {"negative"}
+
+
+def test_duplicates_are_listed_from_the_threshold_on(finished: Config, shell: Shell) -> None:
+    options = ("-c", file_of(finished), "--threshold", "0.5", "--aspect", "gaze", "--limit", "2", "--json")
+    assert shell.run("inspect", "duplicates", *options) == 0
+    found = json.loads(shell.out)
+    assert len(found["groups"]) == 2
+    assert {row["aspect"] for group in found["groups"] for row in group["rationales"]} == {"gaze"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
