@@ -32,7 +32,8 @@ def prediction(sample: Sample, top: Sequence[str], right: bool) -> dict[str, Any
 
 
 def write_predictions(config: Config) -> tuple[Sample, Sample, Sample]:
-    """Every test picture is recognised but one of an unseen verb, which is taken for a training picture's.
+    """Every test picture is recognised but one of an unseen verb, which is taken for a training picture's
+    that has no part in common with it.
 
     Returns a sample that is right, the wrong one, and that training picture.
     """
@@ -40,7 +41,8 @@ def write_predictions(config: Config) -> tuple[Sample, Sample, Sample]:
     samples = data.split("test")
     rows = []
     wrong = next(s for s in samples if data.subset_of[s.verb] == "unseen")
-    other = data.split("train")[0]
+    parts = set(wrong.verb.split("-"))
+    other = next(s for s in data.split("train") if parts.isdisjoint(s.verb.split("-")))
     for sample in samples:
         if sample is wrong:
             rows.append(prediction(sample, [other.verb, sample.verb], False))
