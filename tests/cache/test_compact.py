@@ -6,8 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -38,6 +36,7 @@ from cache.rationales import (
 from cache.repair import repair
 from cache.vectors import PICTURES, RATIONALES, VectorKey, read_vectors, vector_versions
 from cache.verify import verify
+from tests.cache.killed_health import ROWS_PER_PART, run_killed
 from tests.cache.small_store import (
     IMAGES,
     PRODUCER,
@@ -55,7 +54,6 @@ from tests.cache.small_store import (
     write_shard,
 )
 
-SCRIPT = Path(__file__).with_name("killed_compact.py")
 KILLS = 16
 
 
@@ -316,27 +314,19 @@ def test_a_kill_anywhere_loses_nothing(worn: StorePaths, tmp_path: Path) -> None
     """At moments all over the call; the next one comes to the same end."""
     expected = reading(worn)
     shutil.copytree(worn.root, tmp_path / "counted")
-    events, moments = int(run(tmp_path / "counted", 0).stdout), random.Random(0)
+    events, moments = int(run_killed(tmp_path / "counted", "compact", 0).stdout), random.Random(0)
     for kill in range(KILLS):
         shutil.copytree(worn.root, tmp_path / "store")
         paths = StorePaths(tmp_path / "store")
-        done = run(paths.root, moments.randint(1, events))
+        done = run_killed(paths.root, "compact", moments.randint(1, events))
         assert done.returncode == -signal.SIGKILL
         assert verify(paths) == []
         assert reading(paths) == expected
         if kill % 2:
-            compact(paths, rows_per_part=8)
+            compact(paths, rows_per_part=ROWS_PER_PART)
             assert find_leftovers(paths) == []
             assert reading(paths) == expected
         shutil.rmtree(paths.root)
-
-
-def run(store: Path, moment: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), str(store), str(moment), "8"]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done
 
 
 class Written(NamedTuple):

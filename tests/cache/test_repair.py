@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from cache.errors import UserError
 from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.lock import writer_lock
-from cache.manifest import editing, load_manifest
+from cache.manifest import editing, load_manifest, remove_leftovers
 from cache.paths import StorePaths
 from cache.rationales import (
     QuarantineRow,
@@ -27,6 +29,7 @@ from cache.rationales import (
 )
 from cache.repair import Action, plan_repair, repair
 from cache.verify import verify
+from tests.cache.killed_health import run_killed
 from tests.cache.small_store import (
     IMAGES,
     PRODUCER,
@@ -42,6 +45,7 @@ from tests.cache.small_store import (
 )
 
 ASKED = "generate-rationales"
+KILLS = 6
 
 
 @pytest.fixture
@@ -340,6 +344,33 @@ def test_a_store_that_is_being_written_is_not_repaired(store: StorePaths) -> Non
     ):
         repair(store)
     assert (store.root / part(store, 0)).exists()
+
+
+def outcome(paths: StorePaths) -> dict[str, object]:
+    """What a repair leaves: contents but for the times of writing, and whether it is whole."""
+    found: dict[str, object] = {part.path: part.checksum for part in load_manifest(paths).parts}
+    faults = {(fault.file, fault.key) for fault in verify(paths)}
+    return found | {"faults": faults, "left": repair(paths), "versions": versions(paths)}
+
+
+def test_a_repair_that_is_killed_anywhere_ends_as_one_that_is_not(store: StorePaths, tmp_path: Path) -> None:
+    """A lost part with a torn version in another, lost vectors with their index, a lost copy."""
+    append_rationales(store, [*four("torn.jpg", "k", status="rejected"), *four("x.jpg")], PRODUCER)
+    append_rationales(store, [row("torn.jpg", key="k", attempt=1), *four("y.jpg")], PRODUCER)
+    vectors = load_manifest(store).of("vectors", "pictures")[0].path
+    for name in (part(store, 2), vectors, "manifest.json.copy"):
+        damage(store, name)
+    shutil.copytree(store.root, tmp_path / "whole")
+    events = int(run_killed(tmp_path / "whole", "repair", 0).stdout)
+    expected, moments = outcome(StorePaths(tmp_path / "whole")), random.Random(0)
+    for kill in range(KILLS):
+        paths = StorePaths(tmp_path / f"killed-{kill}")
+        shutil.copytree(store.root, paths.root)
+        done = run_killed(paths.root, "repair", moments.randint(1, events))
+        assert done.returncode == -signal.SIGKILL
+        repair(paths)
+        remove_leftovers(paths)
+        assert outcome(paths) == expected
 
 
 def test_a_repair_may_be_killed_before_the_files_are_moved(store: StorePaths) -> None:
