@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from cache.memory import read_memory
 from cache.paths import StorePaths
 from cache.replaced_parts import read_anew
 from cache.vector_file import sorted_vectors, unit
-from cache.vectors import Floats, NewestVectors, read_vectors
+from cache.vectors import Floats, NewestVectors
 
 Ids = NDArray[np.int64]
 
@@ -115,8 +116,8 @@ class VectorIndex:
         self._inner = self._faiss.downcast_index(self._owner.index)
         self._ids: Ids = self._faiss.vector_to_array(self._owner.id_map)
         self._quantised = isinstance(self._inner, self._faiss.IndexIVFPQ)
-        keys = read_vectors(paths, family, with_vectors=False)
-        rows = keys.select("id", "image", "aspect", "polarity").iter_rows()
+        self._newest = read_anew(paths, self._parts, partial(NewestVectors, paths, family))
+        rows = self._newest.keys.select("id", "image", "aspect", "polarity").iter_rows()
         self._keys = {id_: (image, aspect, polarity) for id_, image, aspect, polarity in rows}
 
     def search(self, queries: Floats, count: int, among: Collection[int] | None = None) -> list[list[Hit]]:
@@ -135,17 +136,21 @@ class VectorIndex:
         asked = unit(queries)
         ids, cosines = self._candidates(asked, count, among)
         if self._quantised and ids.size:
-            cosines = read_anew(
-                self._paths,
-                lambda manifest: manifest.in_force("vectors", self._family),
-                lambda parts: true_cosines(NewestVectors(self._paths, self._family, parts), asked, ids),
-            )
+            cosines = read_anew(self._paths, self._parts, partial(self._true_cosines, asked, ids))
             order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
             ids, cosines = np.take_along_axis(ids, order, 1), np.take_along_axis(cosines, order, 1)
         return [
             [Hit(*self._keys[i], s) for i, s in zip(*pair, strict=True) if i >= 0]
             for pair in zip(ids.tolist(), cosines.tolist(), strict=True)
         ]
+
+    def _parts(self, manifest: Manifest) -> list[Part]:
+        return manifest.in_force("vectors", self._family)
+
+    def _true_cosines(self, asked: Floats, ids: Ids, parts: list[Part]) -> Floats:
+        if parts != self._newest.parts:
+            self._newest = NewestVectors(self._paths, self._family, parts)
+        return true_cosines(self._newest, asked, ids)
 
     def _candidates(self, asked: Floats, count: int, among: Collection[int] | None) -> tuple[Ids, Floats]:
         """ids [B, C] and cosines [B, C], both as the index knows them; id -1 where it found too few."""
@@ -185,7 +190,7 @@ def true_cosines(newest: NewestVectors, asked: Floats, ids: Ids) -> Floats:
     order = np.argsort(ids, axis=None)
     ordered = ids.reshape(-1)[order]
     step = max(1, _PAIRS // newest.width)
-    for block_ids, vectors in newest.blocks():
+    for block_ids, vectors in newest.blocks(only=ids):
         rows = unit(vectors)
         first, last = (np.searchsorted(ordered, block_ids, side) for side in ("left", "right"))
         row_of = np.repeat(np.arange(len(rows)), last - first)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cache.atomic import replacing
 from cache.errors import UserError
@@ -15,10 +17,13 @@ from cache.paths import StorePaths
 from cache.replaced_parts import read_anew
 
 
-def write_table(target: Path, table: pa.Table) -> None:
-    """Raises MachineError where the disk is full or cannot be written."""
+def write_table(target: Path, table: pa.Table, group: int | None = None) -> None:
+    """Raises MachineError where the disk is full or cannot be written.
+
+    group   rows that can be read without the others; None = a million
+    """
     with replacing(target) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=group)
 
 
 def read_listed(
@@ -51,16 +56,25 @@ def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
         raise _damaged(path, reason) from None
 
 
-def read_column(path: Path, name: str, rows: int) -> Iterator[pa.Array]:
+def read_column(
+    path: Path, name: str, rows: int, wanted: NDArray[np.int64] | None = None
+) -> Iterator[tuple[int, pa.Array]]:
     """One column of a part, at most `rows` rows at a time and never more of the file in memory.
 
-    Raises UserError as `read_parts` does.
+    Yields the number of the first row and the values; `wanted`, ascending, are numbers of the only rows that
+    matter: groups of rows without any of them are passed over. Raises UserError as `read_parts` does.
     """
     try:
         # Without a buffer size a whole column of a row group is read at once.
         with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(rows, columns=[name]):
-                yield batch.column(0)
+            begin = 0
+            for group in range(file.num_row_groups):
+                end = begin + file.metadata.row_group(group).num_rows
+                if wanted is None or np.diff(np.searchsorted(wanted, (begin, end)))[0]:
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
+                        yield begin, batch.column(0)
+                        begin += len(batch)
+                begin = end
     except (OSError, pa.ArrowException) as reason:
         raise _damaged(path, reason) from None
 

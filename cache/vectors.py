@@ -24,6 +24,7 @@ PICTURES = "pictures"  # one vector per picture
 RATIONALES = "rationales"  # one vector per usable rationale
 LABELS = ("verbs", "roles", "nouns")
 _KEY_COLUMNS = ["id", "image", "aspect", "polarity", "row_key"]
+_GROUP = 256  # vectors that are read together where only some are wanted
 _BLOCK_VALUES = 1 << 20  # numbers of a block of vectors: 4 MiB
 
 
@@ -120,7 +121,7 @@ def _write(
     fingerprint: str,
     producer: dict[str, Any],
 ) -> Part:
-    write_table(target, table)
+    write_table(target, table, _GROUP)
     return describe_part(paths, target, kind, table.num_rows, producer, family, fingerprint)
 
 
@@ -153,6 +154,7 @@ class NewestVectors:
 
     def __init__(self, paths: StorePaths, family: str, parts: Sequence[Part]) -> None:
         assert parts
+        self.parts = list(parts)
         self._files = [paths.root / part.path for part in parts]
         table = read_parts(paths, parts, vector_schema(1), _KEY_COLUMNS)
         table = table.append_column("row", pa.array(np.arange(table.num_rows)))
@@ -162,19 +164,27 @@ class NewestVectors:
     def __len__(self) -> int:
         return self.keys.height
 
-    def blocks(self, values: int = _BLOCK_VALUES) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    def blocks(
+        self, values: int = _BLOCK_VALUES, only: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
         """ids [n] and their vectors [n, E], n x E at most `values`, in the order of the parts' rows.
+
+        only    ids of the vectors to be read; None = all
 
         Raises UserError where a part is missing or damaged.
         """
         rows, ids = self.keys["row"].to_numpy(), self.keys["id"].to_numpy()
-        begin = 0
-        for file in self._files:
-            for column in read_column(file, "vector", max(1, values // self.width)):
-                mine = slice(*np.searchsorted(rows, (begin, begin + len(column))))
+        if only is not None:
+            chosen = np.isin(ids, only)
+            rows, ids = rows[chosen], ids[chosen]
+        first = 0
+        for file, part in zip(self._files, self.parts, strict=True):
+            here = rows[slice(*np.searchsorted(rows, (first, first + part.rows)))] - first
+            for begin, column in read_column(file, "vector", max(1, values // self.width), here):
+                mine = slice(*np.searchsorted(rows, (first + begin, first + begin + len(column))))
                 if mine.start < mine.stop:
-                    yield ids[mine], matrix(column)[rows[mine] - begin]
-                begin += len(column)
+                    yield ids[mine], matrix(column)[rows[mine] - first - begin]
+            first += part.rows
 
 
 def vector_versions(paths: StorePaths, family: str) -> dict[str, str]:

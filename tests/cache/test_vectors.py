@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.manifest import add_parts, load_manifest, put_in_force
+from cache.parquet import read_column
 from cache.paths import StorePaths
 from cache.vectors import (
     PICTURES,
@@ -175,6 +176,18 @@ def test_blocks_bring_the_newest_vector_of_each_key_once(store: StorePaths, valu
     assert np.concatenate([ids for ids, _ in blocks]).tolist() == frame["id"].to_list()
     assert np.array_equal(np.concatenate([vectors for _, vectors in blocks]), matrix(frame["vector"]))
     assert all(vectors.size <= max(values, 5) for _, vectors in blocks)
+    some = frame["id"].to_numpy()[[0, 2]]
+    chosen = list(newest.blocks(values, only=np.array([*some, 7])))
+    assert np.concatenate([ids for ids, _ in chosen]).tolist() == some.tolist()
+    assert np.array_equal(np.concatenate([vectors for _, vectors in chosen]), matrix(frame["vector"])[[0, 2]])
+
+
+def test_groups_of_rows_without_a_wanted_one_are_not_read(store: StorePaths) -> None:
+    many = [VectorKey(f"{number}.jpg") for number in range(600)]
+    pool(store, HEADER, PICTURES, dict.fromkeys(many, "1"))
+    (part,) = load_manifest(store).in_force("vectors", PICTURES)
+    read = list(read_column(store.root / part.path, "vector", 1000, np.array([10, 599])))
+    assert [(begin, len(column)) for begin, column in read] == [(0, 256), (512, 88)]
 
 
 def test_a_damaged_part_is_named_while_its_blocks_are_read(store: StorePaths) -> None:
