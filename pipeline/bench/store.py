@@ -30,6 +30,7 @@ from pipeline.bench.store_rates import (
     ColdPasses,
     Rates,
     byte_rate,
+    checksum_rate,
     copy_rate,
     picture_rate,
     ratio,
@@ -49,6 +50,7 @@ _ROWS_PER_SHARD = 128
 # fp32, bf16, int8, and a tenth of bf16 again; LMDB's pages and the files of the embedding runs on top.
 _BYTES_PER_VALUE, _MORE = 4 + 2 + 1 + 0.2, 1.05
 _SPARE = 200 << 20
+_DIGESTED = 64 << 20  # bytes of which a checksum is timed
 
 
 def bench_store(pictures: int, few: int, many: int, folder: Path, console: Console) -> Result:
@@ -172,6 +174,7 @@ class _Bench:
             "warm_pictures_per_s": {name: median(warm[name]) for name in names},
             "cold_pictures_per_s": {name: median(cold.rates[name]) for name in names},
             "copy_bytes_per_s": median(warm["copy"]),
+            "checksum_bytes_per_s": median(warm["checksum"]),
             "warm_int8_vs_pt": ratio(warm["int8"], warm["pt"]),
             "warm_vs_copy": median(warm["bf16"]) * VALUES * 2 / median(warm["copy"]),
             "disk_bytes_per_s": median(cold.rates["disk"]),
@@ -192,7 +195,7 @@ class _Bench:
         return [order[start : start + BATCH] for start in range(0, count * BATCH, BATCH)]
 
     def _warm(self, console: Console) -> Rates:
-        """Pictures per second from memory; "copy" in bytes per second."""
+        """Pictures per second from memory; "copy" and "checksum" in bytes per second."""
         rates: Rates = {}
         for layout in self.compared:
             read_in_order(layout.files())
@@ -204,8 +207,9 @@ class _Bench:
                         layout.read(wanted[0])  # opens its readers
                     rate = picture_rate(layout, wanted)
                     rates.setdefault(layout.name, []).extend([rate] if repeat >= 0 else [])
-                copied = copy_rate(BATCH * VALUES * 2)
-                rates.setdefault("copy", []).extend([copied] if repeat >= 0 else [])
+                limits = {"copy": copy_rate(BATCH * VALUES * 2), "checksum": checksum_rate(_DIGESTED)}
+                for name, rate in limits.items():
+                    rates.setdefault(name, []).extend([rate] if repeat >= 0 else [])
                 advance(1)
         return rates
 

@@ -103,6 +103,8 @@ def _rates(data: Mapping[str, Any]) -> str:
     table = render(["layout", "a picture", "written/s", "read/s warm", "read/s cold"], rows)
     limits = (
         f"limits: memory copy {size(round(data['copy_bytes_per_s']))}/s, the same bytes as the bf16 batches; "
-        f"disk, one stream, {size(round(data['disk_bytes_per_s']))}/s, the bf16 files"
+        f"disk, one stream, {size(round(data['disk_bytes_per_s']))}/s, the bf16 files; checksums, one core, "
+        f"{size(round(data['checksum_bytes_per_s']))}/s, where verify does "
+        f"{size(round(data['verify_bytes_per_s']))}/s"
     )
     return f"{table}\n{limits}"

@@ -11,6 +11,7 @@ from statistics import median
 
 import numpy as np
 
+from cache.keys import digest_bytes
 from pipeline.bench.layouts import SHAPES, Layout
 from pipeline.bench.page_cache import drop, read_from_disk, resident_share
 from stages.student.read_ahead import read_ahead
@@ -109,6 +110,12 @@ def copy_rate(count: int) -> float:
     for _ in range(_COPIES):
         np.copyto(target, source)
     return count * _COPIES / (time.perf_counter() - start)
+
+
+def checksum_rate(count: int) -> float:
+    """Bytes per second that one core works out checksums of, as `verify` does with several."""
+    data = bytes(count)
+    return byte_rate(count, lambda: digest_bytes(data))
 
 
 def ratio(rates: Sequence[float], others: Sequence[float]) -> float:
