@@ -68,9 +68,10 @@ def export_student(workspace: Workspace, request: ExportRequest) -> Result:
     out = request.out or workspace.config.run_dir / "student" / name
     _require_free(out)
     trained = load_student(path)
+    encoder = _pretrained_vision(trained, request.vision_model) if request.with_vision else None
     dataset = _measured_on(workspace, trained, request)
     with _appearing(out) as folder:
-        facts = _fill(workspace, request, trained, dataset, folder)
+        facts = _fill(workspace, request, trained, encoder, dataset, folder)
         save_facts(folder, facts)
         (folder / CARD).write_text(model_card(facts), encoding="utf-8")
     return Result(_summary(out, facts), {"folder": str(out), **_told(facts)})
@@ -80,6 +81,7 @@ def _fill(
     workspace: Workspace,
     request: ExportRequest,
     trained: TrainedStudent,
+    encoder: TransformersVision | None,
     dataset: StoreDataset | None,
     folder: Path,
 ) -> dict[str, Any]:
@@ -98,9 +100,9 @@ def _fill(
         "figures": None,
         "licences": _licences(trained.facts),
     }
-    if request.with_vision:
+    if encoder is not None:
         say("writing the vision encoder's graph")
-        facts["parity"]["vision"] = _write_vision(trained, request.vision_model, folder)
+        facts["parity"]["vision"] = _write_vision(encoder, folder)
     if request.int8:
         before, after = quantise(folder)
         changed = differences(trained.student, OnnxStudent(folder), tokens, trained.labels)
@@ -140,7 +142,7 @@ def _tokens(trained: TrainedStudent, dataset: StoreDataset | None) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _write_vision(trained: TrainedStudent, model: str, folder: Path) -> dict[str, float]:
+def _pretrained_vision(trained: TrainedStudent, model: str) -> TransformersVision:
     encoder = open_student_vision(trained.facts, model, "cpu")
     if not isinstance(encoder, TransformersVision):
         raise UserError(
@@ -148,6 +150,10 @@ def _write_vision(trained: TrainedStudent, model: str, folder: Path) -> dict[str
             "graph can be made of it; leave --with-vision out: `predict --checkpoint EXPORT` brings that "
             "encoder along"
         )
+    return encoder
+
+
+def _write_vision(encoder: TransformersVision, folder: Path) -> dict[str, float]:
     module, geometry = encoder.as_module(), encoder.geometry
     write_vision_graph(module, geometry, folder)
     shape = PARITY_PICTURES, geometry.size, geometry.size, 3

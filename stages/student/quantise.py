@@ -27,9 +27,24 @@ def quantise(folder: Path) -> tuple[int, int]:
         path = folder / name
         smaller = folder / f"{name}.int8"
         with _quiet():
-            quantize_dynamic(path, smaller, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                path,
+                smaller,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_weights_first(path),
+            )
         smaller.replace(path)
     return before, _bytes(folder)
+
+
+def _weights_first(path: Path) -> list[str]:
+    """Products with weights on the left: scales per output channel are laid along the other side."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return [node.name for node in graph.node if node.op_type == "MatMul" and node.input[0] in weights]
 
 
 def _bytes(folder: Path) -> int:
