@@ -9,6 +9,7 @@ from typing import Any, get_args
 from cache.errors import FindingsError, UserError
 from cache.keys import fingerprint
 from cache.manifest import load_manifest
+from cache.mining import mine_negatives
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
 from pipeline.evaluation_files import show, tell, write_files
@@ -73,7 +74,9 @@ def training_data(workspace: Workspace) -> TrainingData:
             "`mipd-pipe check-data`"
         )
     config = workspace.config
-    train = _dataset(workspace, data.split("train"), config.student.distill, config.train.mirror)
+    mined = _mined(workspace)
+    teacher, mirror = config.student.distill, config.train.mirror
+    train = _dataset(workspace, data.split("train"), teacher, mirror, mined=mined)
     if train.teacher:
         _require_rationales(workspace, train.teacher, [sample.image for sample in train.samples])
     selected = _dataset(workspace, tuple(select), teacher=False)
@@ -87,10 +90,24 @@ def training_data(workspace: Workspace) -> TrainingData:
         labels=read_label_texts(store, data.vocabulary),
         vocabulary=data.vocabulary,
         subset_of=data.subset_of,
-        fingerprint=_fingerprints(workspace, train),
+        fingerprint=_fingerprints(workspace, train) | ({"mined": fingerprint(mined)} if mined else {}),
         proof=refuse_leaks(store, train.samples, selected.samples, data.subset_of, leak_rule(data)),
         encoders=record_encoders(workspace),
     )
+
+
+def _mined(workspace: Workspace) -> dict[str, list[str]]:
+    """The pictures whose rationales are each training picture's hard negatives; none where not asked for."""
+    config = workspace.config
+    count = config.student.mined_negatives
+    if not (count and config.student.distill and config.student.negatives):
+        return {}
+    if config.losses.contrast != "infonce" or config.student.as_released:
+        raise UserError(
+            f"student.mined_negatives {count} needs losses.contrast 'infonce' and student.as_released false: "
+            "the hinge knows no mined negatives; set losses.contrast to 'infonce', or mined_negatives to 0"
+        )
+    return mine_negatives(workspace.store, {s.image: s.verb for s in workspace.data.split("train")}, count)
 
 
 def _dataset(
@@ -99,10 +116,11 @@ def _dataset(
     teacher: bool,
     mirror: bool = False,
     vocabulary: Vocabulary | None = None,
+    mined: Mapping[str, Sequence[str]] | None = None,
 ) -> StoreDataset:
     """Refuses, by exit 1, banks that lack more pictures than `max_failure_rate` allows."""
     vocabulary = vocabulary or workspace.data.vocabulary
-    dataset = StoreDataset(workspace.store, samples, vocabulary, teacher, mirror)
+    dataset = StoreDataset(workspace.store, samples, vocabulary, teacher, mirror, mined)
     missing, bound = len(dataset.missing), workspace.config.max_failure_rate
     if missing > bound * len(samples):
         raise FindingsError(

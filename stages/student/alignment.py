@@ -103,6 +103,7 @@ class Alignment(nn.Module):
         self.geometry = geometry
         self.grid = settings.instance_grid
         self.heads = settings.alignment_heads
+        self.scene, self.gaze = settings.scene_distill, settings.gaze_distill
         self.negatives = settings.negatives
         self.vision = TokenInput(vision_dim, d)
         self.text = TokenInput(text_dim, d)
@@ -122,9 +123,9 @@ class Alignment(nn.Module):
         scene = self._scene(patches, self.text.project(words[:, POSITIVE_GLIMPSE]), mask[:, POSITIVE_GLIMPSE])
         gaze = self.text.project(words[:, POSITIVE_GAZE])
         instance = self._instance(patches, teacher.role_boxes, gaze, mask[:, POSITIVE_GAZE])
-        negative = self._negatives(words[:, NEGATIVES], mask[:, NEGATIVES])
-        scene_valid = told[:, POSITIVE_GLIMPSE]
-        instance_valid = teacher.role_box_valid & told[:, POSITIVE_GAZE, None]
+        negative = self.pool(words[:, NEGATIVES], mask[:, NEGATIVES])
+        scene_valid = told[:, POSITIVE_GLIMPSE] & self.scene
+        instance_valid = teacher.role_box_valid & told[:, POSITIVE_GAZE, None] & self.gaze
         return Aligned(
             scene=scene,
             scene_valid=scene_valid,
@@ -136,10 +137,10 @@ class Alignment(nn.Module):
             instance_contrast=instance_valid & told[:, NEGATIVE_GAZE, None] & self.negatives,
         )
 
-    def _negatives(self, words: Tensor, mask: Tensor) -> Tensor:
-        """[B, 2, L, Dx] normalised and [B, 2, L] -> [B, 2, d], the pooled projected tokens; 0 where no token.
+    def pool(self, words: Tensor, mask: Tensor) -> Tensor:
+        """[..., L, Dx] of `text.normalise`, [..., L] -> [..., d], the mean projected token; 0 where none.
 
-        A mean goes through a linear map unchanged, so 2 vectors of a picture are projected instead of 2 L.
+        Of unit length. A mean goes through a linear map unchanged, so one vector is projected instead of L.
         """
         pooled = self.text.project(masked_mean_token(words, mask))
         return F.normalize(pooled.float() * mask.any(dim=-1, keepdim=True), dim=-1)

@@ -22,6 +22,8 @@ class TeacherTargets:
     role_box_valid   [B, R] bool, the role has a box that the teacher frame shows
     text             [B, K, L, Dx] rationale text tokens
     text_mask        [B, K, L] bool, a real token; all False where the rationale is missing or rejected
+    mined            [B, M, 2, L, Dx] positive glimpse and gaze of M pictures of other verbs; None = not read
+    mined_mask       [B, M, 2, L] bool
     """
 
     vision: Tensor
@@ -29,6 +31,8 @@ class TeacherTargets:
     role_box_valid: Tensor
     text: Tensor
     text_mask: Tensor
+    mined: Tensor | None = None
+    mined_mask: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

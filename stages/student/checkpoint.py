@@ -15,6 +15,7 @@ from stages.data.geometry import Geometry
 from stages.data.vocabulary import Vocabulary
 from stages.student.labels import LabelTexts
 from stages.student.model import Student
+from stages.student.queries import role_numbers
 from stages.student.settings import StudentSettings
 from stages.student.tensor_file import load_tensors, save_tensors
 
@@ -63,6 +64,7 @@ def load_student(path: Path) -> TrainedStudent:
         facts["vision_dim"],
         labels.width,
         len(labels.noun),
+        role_numbers(list(facts["verbs"].values())),
     )
     student.load_state_dict(_under(tensors, "student."))
     return TrainedStudent(student.eval(), labels, facts)

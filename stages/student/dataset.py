@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader, mirrored
 from cache.errors import UserError
+from cache.kinds import KINDS
 from cache.paths import StorePaths
 from cache.rationales import texts_key
 from cache.stored_rows import StoredRows
@@ -28,6 +29,7 @@ class StoreDataset(Dataset[Batch]):
     paths     of the store
     teacher   read the teacher's banks too; evaluation does without them
     mirror    the banks with the mirrored view are read too: item ``len(dataset) + i`` is sample i mirrored
+    mined     for each picture, the pictures whose positive rationales are read with it (see `cache.mining`)
     missing   pictures left out because a vision bank lacks them (their picture could not be read)
 
     Raises UserError where that leaves nothing, or a mirrored bank is missing or of another encoder. A picture
@@ -41,8 +43,11 @@ class StoreDataset(Dataset[Batch]):
         vocabulary: Vocabulary,
         teacher: bool,
         mirror: bool = False,
+        mined: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._vocabulary = vocabulary
+        self._mined = mined or {}
+        self._mined_count = max(map(len, self._mined.values()), default=0)
         self.vision = BankReader(paths, STUDENT_VISION)
         self.geometry = bank_geometry(self.vision)
         self.mirrored = open_mirrored(paths, self.vision) if mirror else None
@@ -78,8 +83,18 @@ class StoreDataset(Dataset[Batch]):
             images=images,
             vision=to_tensor(read_views(self.vision, self.mirrored, images, flipped)),
             **self._annotations(samples, flipped),
-            teacher=self.teacher.read(samples, flipped) if self.teacher else None,
+            teacher=self._teacher_targets(samples, flipped),
         )
+
+    def _teacher_targets(self, samples: Sequence[Sample], flipped: Sequence[bool]) -> TeacherTargets | None:
+        if self.teacher is None:
+            return None
+        targets = self.teacher.read(samples, flipped)
+        if not self._mined_count:
+            return targets
+        images = [self._mined.get(sample.image, ()) for sample in samples]
+        mined, mask = self.teacher.read_mined(images, self._mined_count)
+        return replace(targets, mined=mined, mined_mask=mask)
 
     def _annotations(self, samples: Sequence[Sample], flipped: Sequence[bool]) -> dict[str, Tensor]:
         """Roles beyond the verb's are `Pad` with no box."""
@@ -146,6 +161,18 @@ class TeacherBanks:
             text=to_tensor(text),
             text_mask=torch.arange(self.text.header.shape[1]) < lengths[..., None],
         )
+
+    def read_mined(self, images: Sequence[Sequence[str]], count: int) -> tuple[Tensor, Tensor]:
+        """[B, M, 2, L, Dx] positive glimpse and gaze of M = `count` images a row, and their mask."""
+        padded = [[*row, *[None] * (count - len(row))] for row in images]
+        flat = [image if image in self.text else None for row in padded for image in row]
+        text = self.text.read_batch(flat)
+        assert text.lengths is not None
+        positives = [i for i, kind in enumerate(KINDS) if kind.polarity == "positive"]
+        lengths, tokens = torch.from_numpy(text.lengths)[:, positives], to_tensor(text)[:, positives]
+        mask = torch.arange(self.text.header.shape[1]) < lengths[..., None]
+        shape = len(images), count
+        return tokens.reshape(*shape, *tokens.shape[1:]), mask.reshape(*shape, *mask.shape[1:])
 
 
 def bank_geometry(bank: BankReader) -> Geometry:

@@ -47,15 +47,20 @@ def verb_loss(logits: Tensor, verb: Tensor, candidates: Tensor, mask: Tensor, sm
     return masked_mean(entropy, mask)
 
 
+def noun_cross_entropy(logits: Tensor, nouns: Tensor, smoothing: float) -> Tensor:
+    """[B, R, N] and [B, R, A] class numbers -> [B, R], summed over annotators."""
+    logits = logits.float()
+    hits = logits.gather(-1, nouns).mean(dim=-1)
+    entropy = logits.logsumexp(dim=-1) - (1 - smoothing) * hits - smoothing * logits.mean(dim=-1)
+    return entropy * nouns.shape[-1]
+
+
 def noun_loss(logits: Tensor, nouns: Tensor, mask: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy against each annotator's noun, summed over annotators.
 
     logits [B, R, N], nouns [B, R, A] class numbers, mask [B, R]
     """
-    logits = logits.float()
-    hits = logits.gather(-1, nouns).mean(dim=-1)
-    entropy = logits.logsumexp(dim=-1) - (1 - smoothing) * hits - smoothing * logits.mean(dim=-1)
-    return masked_mean(entropy * nouns.shape[-1], mask)
+    return masked_mean(noun_cross_entropy(logits, nouns, smoothing), mask)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

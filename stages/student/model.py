@@ -1,7 +1,8 @@
 """The student: from frozen vision tokens and label text to a grounded situation.
 
 Axes: B pictures, Q vision tokens (class + rows * cols), R roles, V verbs, N nouns, d width.
-No parameter belongs to a verb or a role: both enter as text, so any verb with any roles can be asked for.
+No parameter belongs to a verb or a role: both enter as text, so any verb with any roles can be asked for
+(unless `StudentSettings.text_queries` is off or `as_released` on, for comparison).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.data.geometry import Geometry
-from stages.student.cosine import CosineLogits
+from stages.student.cosine import CosineLogits, PlainLogits
 from stages.student.decoder import DecoderLayer
 from stages.student.dropout import Dropout
 from stages.student.labels import LabelTexts, LabelVectors
 from stages.student.masks import never_empty
 from stages.student.precision import full_precision
+from stages.student.queries import LearnedQueries, TextQueries
 from stages.student.settings import StudentSettings
 from stages.student.token_input import TokenInput
 
@@ -29,7 +31,7 @@ class Recognition:
     """What the student sees before it knows the verb.
 
     memory       [B, Q, d] vision tokens in the student's width, for `Student.situate`
-    verb         [B, d] verb vector of unit length
+    verb         [B, d] verb vector of unit length (of any length where `as_released` is on)
     verb_logits  [B, V] for the verbs that were asked about
     """
 
@@ -57,10 +59,19 @@ class Situation:
 
 
 class Student(nn.Module):
-    """geometry of the student's bank, vision_dim of its tokens, label_dim of label texts, noun classes."""
+    """geometry of the student's bank, vision_dim of its tokens, label_dim of label texts, noun classes.
+
+    roles  [V, R] of `role_numbers`; only where the queries are learned
+    """
 
     def __init__(
-        self, settings: StudentSettings, geometry: Geometry, vision_dim: int, label_dim: int, nouns: int
+        self,
+        settings: StudentSettings,
+        geometry: Geometry,
+        vision_dim: int,
+        label_dim: int,
+        nouns: int,
+        roles: Tensor | None = None,
     ) -> None:
         super().__init__()
         d = settings.dim
@@ -68,13 +79,22 @@ class Student(nn.Module):
         self.input = TokenInput(vision_dim, d)
         self.input_dropout = Dropout(settings.input_dropout)
         self.verb_projection = _rotation(d)
-        self.verb_cosine = CosineLogits()
-        self.role_query = nn.Sequential(nn.Linear(2 * d, d), nn.GELU(), nn.Linear(d, d))
+        self.verb_cosine: nn.Module = CosineLogits(settings.learned_scale)
+        self.as_released = settings.as_released
+        if self.as_released:
+            # A class token of unit length gets a vector of length sqrt(d), whose products need no scale.
+            nn.init.normal_(self.verb_projection.weight)
+            self.verb_cosine = PlainLogits()
+        if settings.text_queries and not settings.as_released:
+            self.role_query: TextQueries | LearnedQueries = TextQueries(d)
+        else:
+            assert roles is not None, "learned queries need to know the roles of the verbs"
+            self.role_query = LearnedQueries(d, roles)
         self.memory_norm = nn.LayerNorm(d)
         self.decoder = DecoderLayer(d, settings.heads, settings.feed_forward, settings.decoder_dropout)
         self.decoder_norm = nn.LayerNorm(d)
         self.noun_projection = _rotation(d)
-        self.noun_cosine = CosineLogits()
+        self.noun_cosine = CosineLogits(settings.learned_scale)
         hidden, dropout = settings.head_hidden, settings.head_dropout
         self.noun_head = _head(d, [hidden], nouns, dropout)
         self.box_head = _head(d, [hidden, hidden], 4, dropout)
@@ -107,21 +127,28 @@ class Student(nn.Module):
     def verb_vector(self, memory: Tensor) -> Tensor:
         """[B, Q, d] -> [B, d]: the class token; the mean of the patches where the encoder has none.
 
-        The projection has no bias, so it does not matter that the length is taken off after it.
+        The projection has no bias, so it does not matter that the length is taken off after it; the released
+        code takes it off before, and its vector is of no fixed length.
         """
         whole = memory[:, 0] if self.geometry.class_tokens else memory.mean(dim=1)
+        if self.as_released:
+            projected: Tensor = self.verb_projection(F.normalize(whole.float(), dim=-1))
+            return projected.float()
         return F.normalize(self.verb_projection(whole).float(), dim=-1)
 
     def situate_verbs(self, memory: Tensor, labels: LabelVectors, verb: Tensor) -> Situation:
         """[B, Q, d] and [B] rows of `labels` -> the situation of that verb in each picture."""
-        role, mask = labels.role[verb], labels.role_mask[verb]
-        return self.situate(memory, labels.verb[verb], role, mask, labels.noun)
+        query = self.role_query.of_verbs(labels, verb)
+        return self._decode(memory, query, labels.role_mask[verb], labels.noun)
 
     def situate(
         self, memory: Tensor, verb_text: Tensor, role_text: Tensor, role_mask: Tensor, noun_text: Tensor
     ) -> Situation:
         """[B, Q, d], [B, d], [B, R, d], [B, R], [N', d] -> the situation; texts as in `LabelVectors`."""
-        query = self._queries(verb_text, role_text)
+        return self._decode(memory, self.role_query.of_texts(verb_text, role_text), role_mask, noun_text)
+
+    def _decode(self, memory: Tensor, query: Tensor, role_mask: Tensor, noun_text: Tensor) -> Situation:
+        """[B, Q, d], [B, R, d], [B, R], [N', d] -> the situation."""
         placed = self.memory_norm(memory)
         placed = placed + self.positions.to(placed.dtype)
         decoded = self.decoder_norm(self.decoder(query, placed, ~never_empty(role_mask)))
@@ -142,14 +169,6 @@ class Student(nn.Module):
             return self.noun_head(decoded), self.noun_cosine(roles, noun_text)
         with full_precision(decoded):
             return self.noun_head(decoded.float()), self.noun_cosine(roles, noun_text)
-
-    def _queries(self, verb_text: Tensor, role_text: Tensor) -> Tensor:
-        """[B, d] and [B, R, d] -> [B, R, d]."""
-        verb = verb_text[:, None].expand_as(role_text)
-        # Coordinates of a unit vector are of size 1 / sqrt(d); linear layers are made for size 1.
-        texts = torch.cat([verb, role_text], dim=-1) * math.sqrt(role_text.shape[-1])
-        query: Tensor = self.role_query(texts)
-        return query
 
 
 def _rotation(dim: int) -> nn.Linear:

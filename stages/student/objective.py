@@ -22,6 +22,7 @@ from cache.errors import UserError
 from stages.student import losses
 from stages.student.alignment import Aligned, Alignment
 from stages.student.batch import Batch
+from stages.student.contrast import instance_contrast, pool_rationales, scene_contrast
 from stages.student.labels import LabelVectors
 from stages.student.model import Recognition, Situation, Student
 from stages.student.settings import LossSettings
@@ -40,7 +41,7 @@ class Loss:
 class Objective(nn.Module):
     """Everything that trains: its parameters are the optimizer's. `alignment` is None to train without it."""
 
-    def __init__(self, student: Student, alignment: Alignment | None, settings: LossSettings) -> None:
+    def __init__(self, student: Student, alignment: nn.Module | None, settings: LossSettings) -> None:
         super().__init__()
         self.student = student
         self.alignment = alignment
@@ -55,13 +56,11 @@ class Objective(nn.Module):
         seen = self.student(batch.vision, labels)
         situation = self.student.situate_verbs(seen.memory, labels, batch.verb)
         terms = self._annotation_terms(batch, seen, situation, verb_candidates)
-        if self.alignment is None:
-            terms |= dict.fromkeys(TEACHER_TERMS, terms["verb"].new_zeros(()))
-        else:
+        terms = dict.fromkeys(TEACHER_TERMS, terms["verb"].new_zeros(())) | terms
+        if self.alignment is not None:
             assert batch.teacher is not None, "distillation is on, but the batch brings no teacher targets"
             aligned = self.alignment(batch.teacher)
-            terms |= _distillation_terms(aligned, seen, situation, batch.role_mask)
-            terms |= self._anchor_terms(self.alignment, aligned, batch, labels, verb_candidates)
+            terms |= self._teacher_terms(aligned, batch, seen, situation, labels, verb_candidates)
         total = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
@@ -83,6 +82,31 @@ class Objective(nn.Module):
             "box_l1": losses.box_l1_loss(situation.boxes, batch.boxes, exists),
             "box_giou": losses.box_giou_loss(situation.boxes, batch.boxes, exists),
             "box_exists": losses.box_exists_loss(situation.box_logits, exists, batch.role_mask),
+        }
+
+    def _teacher_terms(
+        self,
+        aligned: Aligned,
+        batch: Batch,
+        seen: Recognition,
+        situation: Situation,
+        labels: LabelVectors,
+        candidates: Tensor,
+    ) -> Terms:
+        assert isinstance(self.alignment, Alignment)
+        terms = _distillation_terms(aligned, seen, situation, batch.role_mask)
+        if self.settings.contrast == "infonce" and self.alignment.negatives:
+            terms |= self._contrast_terms(self.alignment, aligned, batch)
+        return terms | self._anchor_terms(self.alignment, aligned, batch, labels, candidates)
+
+    def _contrast_terms(self, alignment: Alignment, aligned: Aligned, batch: Batch) -> Terms:
+        """The negative terms as InfoNCE, in place of the hinge's."""
+        assert batch.teacher is not None
+        rationales = pool_rationales(alignment, batch.teacher)
+        temperature = self.settings.temperature
+        return {
+            "verb_negative": scene_contrast(aligned, rationales, batch.verb, temperature),
+            "noun_negative": instance_contrast(aligned, rationales, batch.verb, batch.role_mask, temperature),
         }
 
     def _anchor_terms(

@@ -10,6 +10,8 @@ from stages.settings import Settings
 
 SelectBy = Literal["mean", "top1.verb", "top1.value", "top1.value_all", "top1.grnd", "top1.grnd_all"]
 
+Contrast = Literal["hinge", "infonce"]
+
 
 class StudentSettings(Settings):
     """The sizes of the student and of the alignment with the teacher, and the switches of the method."""
@@ -28,13 +30,31 @@ class StudentSettings(Settings):
     """Dropout inside the noun, box and box-exists heads."""
     head_hidden: int = Field(default=1024, ge=1)
     """Hidden width of the noun, box and box-exists heads."""
+    as_released: bool = False
+    """True computes what the authors' released code computes (see `stages.student.released`), for comparison:
+    `prompts`, `text_queries`, `learned_scale` and `alignment_heads` then have no effect, nor have
+    `losses.role_distill`, `losses.anchor` and `losses.contrast`."""
     distill: bool = True
-    """False trains the student on the annotations alone: no teacher bank is read, `prompts` and `negatives`
-    have no effect."""
+    """False trains the student on the annotations alone: no teacher bank is read, and `scene_distill`,
+    `gaze_distill`, `prompts` and `negatives` have no effect."""
+    scene_distill: bool = True
+    """False leaves out everything that the glimpse rationales teach: the target of the verb vector with its
+    negative, its anchor and the scene-aware prompt."""
+    gaze_distill: bool = True
+    """False leaves out everything that the gaze rationales teach: the targets of the role vectors with their
+    negative, their anchor and the instance-perception prompt."""
     prompts: bool = True
     """False leaves the scene-aware and the instance-perception prompt out of the alignment."""
     negatives: bool = True
     """False ignores the negative rationales."""
+    mined_negatives: int = Field(default=0, ge=0)
+    """Further negatives of each picture: positive rationales of this many pictures of other verbs, those
+    nearest in the store's index of rationales; read only where `losses.contrast` is `infonce`."""
+    text_queries: bool = True
+    """False asks for roles by a learned vector of the verb plus one of the role instead of by their text: a
+    verb without training pictures then has an untrained query, and no other vocabulary can be asked about."""
+    learned_scale: bool = True
+    """False keeps the scale of verb and open-vocabulary logits at CLIP's first value, 1 / 0.07."""
     alignment_heads: int = Field(default=8, ge=1)
     """Attention heads between the teacher's patches and the rationale's tokens."""
     scene_border: int = Field(default=1, ge=1)
@@ -81,6 +101,12 @@ class LossSettings(Settings):
     """One minus the generalised intersection over union of the boxes."""
     box_exists: float = Field(default=5.0, ge=0)
     """Binary cross-entropy of whether a role has a box."""
+    contrast: Contrast = "hinge"
+    """How the two negative terms are computed: `hinge`, the cosine with the picture's own negative rationale
+    where it is positive; `infonce`, cross-entropy of the picture's own positive rationale among its negative,
+    the positives of other verbs in the batch and `student.mined_negatives`."""
+    temperature: float = Field(default=0.1, gt=0)
+    """Cosines are divided by it in `infonce`; `hinge` has none."""
     anchor: float = Field(default=1.0, ge=0)
     """Cross-entropy of the aligned scene vector against the training verbs' text plus that of the aligned
     instance vectors against the nouns' text; not in the paper, see `stages.student.objective`."""

@@ -30,6 +30,8 @@ from stages.student.metrics import selection_figure, summarise
 from stages.student.model import Student
 from stages.student.objective import Objective
 from stages.student.precision import Precision, choose_precision
+from stages.student.queries import role_numbers
+from stages.student.released import ReleasedAlignment, ReleasedObjective
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.student.step import Stepper
 from stages.student.tensor_file import load_facts
@@ -263,14 +265,17 @@ class Trainer:
 def build_objective(data: TrainingData, student: StudentSettings, losses: LossSettings) -> Objective:
     """Student and alignment of the sizes the banks have."""
     banks, train = data.train.teacher, data.train
-    model = Student(
-        student, train.geometry, train.vision.header.shape[-1], data.labels.width, len(data.labels.noun)
+    roles = role_numbers([data.vocabulary.frames[verb].roles for verb in data.vocabulary.verbs])
+    vision_dim, label_dim = train.vision.header.shape[-1], data.labels.width
+    model = Student(student, train.geometry, vision_dim, label_dim, len(data.labels.noun), roles)
+    kind, objective = (
+        (ReleasedAlignment, ReleasedObjective) if student.as_released else (Alignment, Objective)
     )
     alignment = None
     if banks is not None:
         dims = banks.vision.header.shape[-1], banks.text.header.shape[-1]
-        alignment = Alignment(student, banks.geometry, *dims)
-    return Objective(model, alignment, losses)
+        alignment = kind(student, banks.geometry, *dims)
+    return objective(model, alignment, losses)
 
 
 def training_verbs(data: TrainingData) -> torch.Tensor:

@@ -14,12 +14,15 @@ from stages.student.batch import Batch, TeacherTargets
 from stages.student.labels import LabelTexts, LabelVectors, assemble_labels
 from stages.student.model import Student
 from stages.student.objective import Objective
+from stages.student.queries import role_numbers
+from stages.student.released import ReleasedAlignment, ReleasedObjective
 from stages.student.settings import LossSettings, StudentSettings
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
 
 VERBS, ROLES, NOUNS, KINDS = 6, 6, 7, 4
 VISION, TEACHER, TEXT = 12, 10, 14  # widths Ds, Dt, Dx
+ROLES_OF = [[0], [0, 1], [0, 1, 2], [1, 3], [0, 4], [0, 1, 2, 3, 4, 0]]
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,13 @@ class World:
     geometry: Geometry
     texts: LabelTexts
     student: Student
-    alignment: Alignment
+    alignment: Alignment | ReleasedAlignment
     labels: LabelVectors
     candidates: torch.Tensor
 
     def objective(self, losses: LossSettings | None = None, distill: bool = True) -> Objective:
-        return Objective(self.student, self.alignment if distill else None, losses or LossSettings())
+        kind = ReleasedObjective if self.settings.as_released else Objective
+        return kind(self.student, self.alignment if distill else None, losses or LossSettings())
 
     def batch(self, pictures: int, seed: int = 0) -> Batch:
         return make_batch(self, pictures, torch.Generator().manual_seed(seed))
@@ -58,11 +62,13 @@ def build_world(label_dim: int = 16, class_tokens: int = 1, seed: int = 0, **set
     texts = assemble_labels(
         verb=torch.randn(VERBS, label_dim),
         role=torch.randn(5, label_dim),
-        roles_of=[[0], [0, 1], [0, 1, 2], [1, 3], [0, 4], [0, 1, 2, 3, 4, 0]],
+        roles_of=ROLES_OF,
         noun=torch.randn(NOUNS, label_dim),
     )
-    student = Student(options, geometry, VISION, label_dim, NOUNS)
-    alignment = Alignment(options, geometry, TEACHER, TEXT)
+    roles = role_numbers([[str(role) for role in roles] for roles in ROLES_OF])
+    student = Student(options, geometry, VISION, label_dim, NOUNS, roles)
+    kind = ReleasedAlignment if options.as_released else Alignment
+    alignment = kind(options, geometry, TEACHER, TEXT)
     candidates = torch.tensor([True] * 5 + [False])
     return World(options, geometry, texts, student, alignment, student.label_vectors(texts), candidates)
 
