@@ -5,7 +5,7 @@ Pure, so that every worker and every resumed run computes the same answer with n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,46 @@ def coins(count: int, seed: int, epoch: int) -> NDArray[np.bool_]:
         mixed = _splitmix64(np.arange(count, dtype=np.uint64) * _GOLDEN + start)
     heads: NDArray[np.bool_] = mixed >> np.uint64(63) == 1
     return heads
+
+
+def balanced_rows(groups: Sequence[int], balance: float, seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many rows as there are, in the order of one epoch, some several times and some not at all.
+
+    groups   the group of each row, e.g. its verb
+    balance  0 gives every group as many places as it has rows, 1 gives all groups equally many; between, a
+             group of n rows gets a share that grows with n to the power of 1 - balance
+
+    A group's rows take turns from epoch to epoch: at any time none has come two times more than another.
+    """
+    assert 0 <= balance <= 1
+    names, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    places = _apportion(np.power(sizes, 1.0 - balance, dtype=np.float64), len(group))
+    chosen = [
+        _turns(np.flatnonzero(group == i), int(count), derive_number("group", seed, int(name)), epoch)
+        for i, (name, count) in enumerate(zip(names, places, strict=True))
+    ]
+    rows: NDArray[np.int64] = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    order: NDArray[np.int64] = rows[permutation(len(rows), seed, epoch)]
+    return order
+
+
+def _turns(rows: NDArray[np.int64], count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """`count` rows of an endless row of permutations, beginning where the epoch before ended."""
+    places = np.arange(count * epoch, count * (epoch + 1))
+    turn, place = np.divmod(places, len(rows))
+    orders = {int(t): permutation(len(rows), seed, int(t)) for t in np.unique(turn)}
+    picked: list[int] = [int(orders[int(t)][p]) for t, p in zip(turn, place, strict=True)]
+    return rows[np.array(picked, dtype=np.intp)]
+
+
+def _apportion(weights: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Whole numbers of sum `total` as near as can be to the weights' shares (largest remainders)."""
+    shares = weights * (total / weights.sum()) if total else weights
+    # An exact share may come out a hair below its whole number.
+    whole = np.floor(shares + 1e-9).astype(np.int64)
+    left = total - int(whole.sum())
+    whole[np.argsort(whole - shares, kind="stable")[:left]] += 1
+    return whole
 
 
 def rank_rows(order: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:

@@ -223,6 +223,7 @@ def evaluate(
             device,
             config.train.num_workers,
             advance,
+            open_nouns=config.evaluate.open_nouns,
         )
     subsets = [subset_of[verb] for verb in vocabulary.verbs]
     name: Split = "dev" if split == "dev" else "test"

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from stages.data.geometry import Geometry
 from stages.data.vocabulary import Vocabulary
+from stages.student.average import WeightAverage
 from stages.student.labels import LabelTexts
 from stages.student.model import Student
 from stages.student.queries import role_numbers
@@ -49,8 +50,9 @@ class TrainedStudent:
 def save_student(path: Path, student: Student, labels: LabelTexts, facts: Mapping[str, Any]) -> None:
     """Weights, label texts and facts: all that prediction needs beside the vision encoder."""
     tensors = {f"student.{name}": tensor for name, tensor in student.state_dict().items()}
-    for name in ("verb", "role", "role_mask", "noun"):
-        tensors[f"labels.{name}"] = getattr(labels, name)
+    for name in ("verb", "role", "role_mask", "noun", "verb_bias"):
+        if (tensor := getattr(labels, name)) is not None:
+            tensors[f"labels.{name}"] = tensor
     save_tensors(path, tensors, facts)
 
 
@@ -89,10 +91,17 @@ def student_facts(
 
 
 def save_state(
-    path: Path, model: nn.Module, optimizer: Optimizer, position: Position, facts: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    position: Position,
+    facts: Mapping[str, Any],
+    average: WeightAverage | None = None,
 ) -> None:
-    """Everything the next step depends on: weights, optimizer, random numbers, position."""
+    """Everything the next step depends on: weights, their average, optimizer, random numbers, position."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
     tensors["random.cpu"] = torch.get_rng_state()
@@ -101,10 +110,14 @@ def save_state(
     save_tensors(path, tensors, {**facts, "position": asdict(position)})
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Optimizer) -> Position:
+def load_state(
+    path: Path, model: nn.Module, optimizer: Optimizer, average: WeightAverage | None = None
+) -> Position:
     """Puts back what `save_state` wrote, exactly."""
     tensors, facts = load_tensors(path)
     model.load_state_dict(_under(tensors, "model."))
+    if average is not None:
+        average.restore(_under(tensors, "average."))
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(tensors, "optimizer.").items():
         index, _, field = name.partition(".")

@@ -5,25 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from cache.order import coins, permutation
+from cache.order import balanced_rows, coins, permutation
 from stages.batches import batches
 from stages.student.batch import Batch
 from stages.student.dataset import StoreDataset
 from stages.student.read_ahead import read_ahead
 
 
-def epoch_batches(dataset: StoreDataset, size: int, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    dataset: StoreDataset, size: int, seed: int, epoch: int, balance: float = 0.0
+) -> list[list[int]]:
     """Rows of each batch of one epoch; the last batch is shorter where it does not come out even.
+
+    balance  how far the verbs are evened out, see `TrainSettings.balance`
 
     Where the dataset has mirrored views, about half of the pictures come mirrored, others in every epoch.
     """
-    order = permutation(len(dataset), seed, epoch)
+    order = _order(dataset, seed, epoch, balance)
     if dataset.mirrored:
         order = order + len(dataset) * coins(len(dataset), seed, epoch)[order]
     return [list(rows) for rows in batches(order.tolist(), size)]
+
+
+def _order(dataset: StoreDataset, seed: int, epoch: int, balance: float) -> NDArray[np.int64]:
+    if not balance:
+        return permutation(len(dataset), seed, epoch)
+    numbers: dict[str, int] = {}
+    verbs = [numbers.setdefault(sample.verb, len(numbers)) for sample in dataset.samples]
+    return balanced_rows(verbs, balance, seed, epoch)
 
 
 def load(dataset: StoreDataset, rows: list[list[int]], workers: int) -> Iterator[Batch]:

@@ -49,8 +49,11 @@ def evaluate(
     workers: int = 0,
     advance: Callable[[int], None] = lambda _: None,
     precision: Precision = "fp32",
+    open_nouns: float = 0.0,
 ) -> Evaluation:
     """All verbs of `labels` are candidates, seen or not. The student is left in the mode it came in.
+
+    open_nouns  see `EvaluationSettings.open_nouns`; the nouns of `labels` must then be the noun classes
 
     `dataset` must not be empty. Verbs, nouns and boxes are computed in fp32 whatever `precision` says.
     """
@@ -64,7 +67,9 @@ def evaluate(
     for chosen, batch in zip(rows, load(dataset, rows, workers), strict=True):
         samples = [dataset.samples[row] for row in chosen]
         with computing(device, precision):
-            predicted = predict_batch(student, labels, batch.to(device), samples, dataset.geometry)
+            predicted = predict_batch(
+                student, labels, batch.to(device), samples, dataset.geometry, open_nouns
+            )
         scored = score(batch.images, predicted, _truth(batch, samples), never_right)
         results.append(scored)
         said += _rows(samples, predicted, scored, vocabulary)
@@ -73,16 +78,48 @@ def evaluate(
     return Evaluation(PictureResults.join(results), pl.DataFrame(said, schema=PREDICTION_SCHEMA))
 
 
+@torch.no_grad()
+def verb_logits(
+    student: Recogniser, labels: LabelVectors, dataset: StoreDataset, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """[M, V] logits and [M] annotated verbs of a data set that is not empty, on the CPU."""
+    was_training = student.training
+    student.eval()
+    rows = [list(part) for part in batches(range(len(dataset)), batch_size)]
+    logits, verbs = [], []
+    for batch in load(dataset, rows, 0):
+        logits.append(student(batch.vision.to(device), labels).verb_logits.float().cpu())
+        verbs.append(batch.verb)
+    student.train(was_training)
+    return torch.cat(logits), torch.cat(verbs)
+
+
+def noun_scores(closed: Tensor, opened: Tensor, share: float) -> Tensor:
+    """Logits of the classifier and against the nouns' text, [..., N] each -> [..., N].
+
+    Their log-probabilities with the weights 1 - share and share.
+    """
+    if not share:
+        return closed
+    return (1 - share) * closed.float().log_softmax(dim=-1) + share * opened.float().log_softmax(dim=-1)
+
+
 def predict_batch(
-    student: Recogniser, labels: LabelVectors, batch: Batch, samples: list[Sample], geometry: Geometry
+    student: Recogniser,
+    labels: LabelVectors,
+    batch: Batch,
+    samples: list[Sample],
+    geometry: Geometry,
+    open_nouns: float = 0.0,
 ) -> Prediction:
     """What the student says of each picture, its roles being those of the annotated verb; on the CPU."""
     seen = student(batch.vision, labels)
     situation = student.situate_verbs(seen.memory, labels, batch.verb)
     framed = to_corners(situation.boxes).cpu()
+    nouns = noun_scores(situation.noun_logits, situation.open_logits, open_nouns)
     return Prediction(
         verb_logits=seen.verb_logits.float().cpu(),
-        nouns=situation.noun_logits.argmax(dim=-1).cpu(),
+        nouns=nouns.argmax(dim=-1).cpu(),
         boxes=_in_pixels(framed, samples, geometry),
         has_box=(situation.box_logits >= 0).cpu(),
     )

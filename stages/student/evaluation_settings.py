@@ -1,4 +1,4 @@
-"""What `evaluate` obeys. None of it changes a figure; it decides what is told beside the figures."""
+"""What `evaluate` obeys: how nouns are chosen, and what is told beside the figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from stages.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """Intervals and the closer look at single verbs."""
+    """Nothing here changes training; all but `open_nouns` changes no figure either."""
+
+    open_nouns: float = Field(default=0.0, ge=0, le=1)
+    """Share of the open-vocabulary head in the nouns: 0 asks the noun classifier alone, 1 the comparison with
+    the nouns' text alone; between, their log-probabilities are added with these weights."""
 
     draws: int = Field(default=1000, ge=0)
     """Bootstrap samples of the pictures that the intervals are taken from; 0 = no intervals."""

@@ -24,12 +24,14 @@ class LabelTexts:
     role       [V, R, E] text of each verb's roles, in the verb's order; zero where there is no role
     role_mask  [V, R] bool, the verb has this role
     noun       [N, E] in the order of the noun classes
+    verb_bias  [V] added to the verbs' logits (see `stages.student.calibration`); None = nothing
     """
 
     verb: Tensor
     role: Tensor
     role_mask: Tensor
     noun: Tensor
+    verb_bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         verbs, roles, width = self.role.shape
@@ -49,6 +51,7 @@ class LabelTexts:
             role=self.role.to(device),
             role_mask=self.role_mask.to(device),
             noun=self.noun.to(device),
+            verb_bias=None if self.verb_bias is None else self.verb_bias.to(device),
         )
 
 
@@ -56,6 +59,17 @@ class LabelVectors(LabelTexts):
     """The same with E = d and every row of unit length: what `Student.label_vectors` makes of them."""
 
     __slots__ = ()
+
+
+def label_centres(texts: LabelTexts, training: Tensor) -> Tensor:
+    """[3, E] the mean text of the training verbs, of their roles, and of the nouns.
+
+    training  [V] bool; a held-out verb's text must not move the others
+
+    Texts of one kind share a direction (CLIP's all lie in a narrow cone), which tells no two of them apart.
+    """
+    roles = texts.role[training][texts.role_mask[training]]
+    return torch.stack([texts.verb[training].mean(dim=0), roles.mean(dim=0), texts.noun.mean(dim=0)])
 
 
 def assemble_labels(

@@ -101,6 +101,9 @@ class Student(nn.Module):
         self.exists_head = _head(d, [hidden], 1, dropout)
         self.register_buffer("label_map", label_map(label_dim, d))
         self.label_map: Tensor
+        # Zero unless `centre_labels` is on; verbs of another vocabulary are measured from the same centres.
+        self.register_buffer("label_centres", torch.zeros(3, label_dim))
+        self.label_centres: Tensor
         self.register_buffer("positions", patch_positions(geometry, d), persistent=False)
         self.positions: Tensor
 
@@ -110,19 +113,22 @@ class Student(nn.Module):
         The map is fixed: one that trained would be fitted to the seen verbs' texts, and would move the
         unseen ones to wherever that takes them.
         """
-        verb, role, noun = (
-            F.normalize(text.to(self.label_map) @ self.label_map, dim=-1)
-            for text in (texts.verb, texts.role, texts.noun)
-        )
         mask = texts.role_mask.to(self.label_map.device)
-        return LabelVectors(verb=verb, role=role, role_mask=mask, noun=noun)
+        verb, role, noun = (
+            F.normalize((text.to(self.label_map) - centre) @ self.label_map, dim=-1)
+            for text, centre in zip((texts.verb, texts.role, texts.noun), self.label_centres, strict=True)
+        )
+        role = role * mask[..., None]
+        bias = None if texts.verb_bias is None else texts.verb_bias.to(self.label_map)
+        return LabelVectors(verb=verb, role=role, role_mask=mask, noun=noun, verb_bias=bias)
 
     def forward(self, vision: Tensor, labels: LabelVectors) -> Recognition:
         """[B, Q, Ds] in any float type -> verb logits over every verb of `labels`."""
         memory = self.input_dropout(self.input(vision))
         verb = self.verb_vector(memory)
         with full_precision(verb):
-            return Recognition(memory, verb, self.verb_cosine(verb, labels.verb))
+            logits = self.verb_cosine(verb, labels.verb)
+        return Recognition(memory, verb, logits if labels.verb_bias is None else logits + labels.verb_bias)
 
     def verb_vector(self, memory: Tensor) -> Tensor:
         """[B, Q, d] -> [B, d]: the class token; the mean of the patches where the encoder has none.

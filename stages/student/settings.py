@@ -55,6 +55,9 @@ class StudentSettings(Settings):
     verb without training pictures then has an untrained query, and no other vocabulary can be asked about."""
     learned_scale: bool = True
     """False keeps the scale of verb and open-vocabulary logits at CLIP's first value, 1 / 0.07."""
+    centre_labels: bool = False
+    """True subtracts from every label text the mean text of its kind: of the training verbs, of their roles,
+    of the nouns."""
     alignment_heads: int = Field(default=8, ge=1)
     """Attention heads between the teacher's patches and the rationale's tokens."""
     scene_border: int = Field(default=1, ge=1)
@@ -137,6 +140,17 @@ class TrainSettings(Settings):
     """Steps between two checkpoints within an epoch; 0 writes one at the end of each epoch only."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints that stay on disk, beside the best one."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """How far an epoch evens out the verbs: 0 takes every picture once; 1 takes equally many pictures of
+    every verb, so that a rare verb's come several times; between, the share of a verb of n pictures grows
+    with n to the power of 1 - balance. The number of steps stays the same."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Share that a running average of the weights keeps at each step; selection and checkpoint then use the
+    average. 0 uses the weights themselves. The average is over the last 1 / (1 - ema) steps or so."""
+    calibrate: float = Field(default=0.0, ge=0, lt=100)
+    """Points of top-1 verb accuracy on the seen verbs of dev that may be given up for unseen verbs: their
+    logits are raised by the largest number that costs no more (see `stages.student.calibration`). 0 raises
+    nothing."""
     patience: int = Field(default=0, ge=0)
     """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from stages.held_signals import signals_held
 from stages.reporter import Reporter
 from stages.settings import changed_settings
 from stages.student.alignment import Alignment
+from stages.student.average import WeightAverage
+from stages.student.calibration import unseen_bias
 from stages.student.checkpoint import BEST, Position, load_state, save_state, save_student, student_facts
 from stages.student.data_order import epoch_batches, load
 from stages.student.dataset import StoreDataset
 from stages.student.device import choose_device, keep_freed_memory
-from stages.student.evaluate import evaluate
-from stages.student.labels import LabelTexts
+from stages.student.evaluate import evaluate, verb_logits
+from stages.student.labels import LabelTexts, label_centres
 from stages.student.metrics import selection_figure, summarise
 from stages.student.model import Student
 from stages.student.objective import Objective
@@ -87,6 +89,7 @@ class Trainer:
         }
         torch.manual_seed(settings.seed)
         self.objective = build_objective(data, student, losses).to(self.device)
+        self.average = WeightAverage(self.objective.student, settings.ema) if settings.ema else None
         self.labels = self.objective.student.label_vectors(data.labels.to(self.device))
         self._stepper = Stepper(
             self.objective,
@@ -163,7 +166,7 @@ class Trainer:
                 f"the same run:\n{listed}\nPut them back, or train elsewhere on the same store: "
                 "--set run_dir=ANOTHER --set store_dir=THIS_STORE"
             )
-        position = load_state(states[-1], self.objective, self._stepper.optimizer)
+        position = load_state(states[-1], self.objective, self._stepper.optimizer, self.average)
         if position.epoch and not (self.folder / BEST).exists():
             raise UserError(
                 f"{self.folder / BEST} is missing, but {position.epoch} epochs are done and none of those "
@@ -187,13 +190,17 @@ class Trainer:
 
     def _epoch(self, log: TrainingLog) -> Iterator[None]:
         """Takes the steps left in an epoch; yields after each, when `_position` is the one behind it."""
-        position = self._position
-        rows = epoch_batches(self.data.train, self.settings.batch_size, self.settings.seed, position.epoch)
+        position, settings = self._position, self.settings
+        rows = epoch_batches(
+            self.data.train, settings.batch_size, settings.seed, position.epoch, settings.balance
+        )
         self.objective.train()
-        for batch in load(self.data.train, rows[position.batch :], self.settings.num_workers):
+        for batch in load(self.data.train, rows[position.batch :], settings.num_workers):
             with signals_held():
                 loss = self._stepper.step(batch)
                 position = replace(position, batch=position.batch + 1, step=position.step + 1)
+                if self.average:
+                    self.average.update(position.step)
                 self._position = position
             log.step(loss, position.step)
             yield
@@ -201,11 +208,12 @@ class Trainer:
     def _end_epoch(self, position: Position, log: TrainingLog) -> Position:
         """Measures the epoch on the seen dev pictures and keeps the student where it is the best so far."""
         epoch = position.epoch + 1
-        figure = self._selection_figure()
-        better = figure is None or position.best is None or figure > position.best
-        if better:
-            facts = {**self._facts, "epoch": epoch, "step": position.step, "selected": figure}
-            save_student(self.folder / BEST, self.objective.student, self.data.labels, facts)
+        with self.average.applied() if self.average else nullcontext():
+            figure = self._selection_figure()
+            better = figure is None or position.best is None or figure > position.best
+            if better:
+                facts = {**self._facts, "epoch": epoch, "step": position.step, "selected": figure}
+                save_student(self.folder / BEST, self.objective.student, self._calibrated_labels(), facts)
         log.epoch(epoch, position.step, figure)
         self.reporter.event("epoch", epoch=epoch, step=position.step, selected=figure, better=better)
         return replace(
@@ -234,6 +242,18 @@ class Trainer:
         metrics = summarise(evaluation.results, subsets, "dev")
         return selection_figure(metrics, "seen", self.settings.select)
 
+    def _calibrated_labels(self) -> LabelTexts:
+        """The labels with what the unseen verbs' logits are raised by; see `stages.student.calibration`."""
+        data, settings = self.data, self.settings
+        if not settings.calibrate or not len(data.select):
+            return data.labels
+        logits, verb = verb_logits(
+            self.objective.student, self.labels, data.select, settings.batch_size, self.device
+        )
+        unseen = ~training_verbs(data)
+        bias = unseen_bias(logits, verb, unseen, settings.calibrate)
+        return replace(data.labels, verb_bias=bias * unseen)
+
     # --- keeping -------------------------------------------------------------------------------------
 
     def _save_within_epoch(self, position: Position) -> None:
@@ -243,7 +263,9 @@ class Trainer:
 
     def _save(self, position: Position) -> None:
         path = self.folder / f"state-{position.step:08d}.safetensors"
-        save_state(path, self.objective, self._stepper.optimizer, position, {"obeyed": self._obeyed})
+        save_state(
+            path, self.objective, self._stepper.optimizer, position, {"obeyed": self._obeyed}, self.average
+        )
         for old in sorted(self.folder.glob("state-*.safetensors"))[: -self.settings.keep]:
             old.unlink()
 
@@ -268,6 +290,8 @@ def build_objective(data: TrainingData, student: StudentSettings, losses: LossSe
     roles = role_numbers([data.vocabulary.frames[verb].roles for verb in data.vocabulary.verbs])
     vision_dim, label_dim = train.vision.header.shape[-1], data.labels.width
     model = Student(student, train.geometry, vision_dim, label_dim, len(data.labels.noun), roles)
+    if student.centre_labels:
+        model.label_centres.copy_(label_centres(data.labels, training_verbs(data)))
     kind, objective = (
         (ReleasedAlignment, ReleasedObjective) if student.as_released else (Alignment, Objective)
     )

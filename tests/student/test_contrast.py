@@ -105,6 +105,14 @@ def test_infonce_stands_in_the_hinge_s_place_and_trains_prompts_but_not_the_stud
     assert not [name for name in moved if name.startswith("student.")]
 
 
+def test_tokens_may_come_in_the_bank_s_number_format(world: Any) -> None:
+    teacher = mined_batch(world, 3, 1).teacher
+    half = replace(teacher, text=teacher.text.bfloat16(), mined=teacher.mined.bfloat16())
+    whole, rounded = (pool_rationales(world.alignment, each) for each in (teacher, half))
+    torch.testing.assert_close(whole.own, rounded.own, atol=0.05, rtol=0)
+    torch.testing.assert_close(whole.mined, rounded.mined, atol=0.05, rtol=0)
+
+
 def test_negatives_off_takes_infonce_away_too(make_world: Callable[..., Any]) -> None:
     world = make_world(negatives=False)
     objective = world.objective(LossSettings(contrast="infonce"))

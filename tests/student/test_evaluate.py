@@ -10,7 +10,7 @@ import torch
 
 from stages.data.geometry import Geometry
 from stages.student.dataset import StoreDataset
-from stages.student.evaluate import evaluate, top_verbs
+from stages.student.evaluate import evaluate, noun_scores, top_verbs, verb_logits
 from stages.student.labels import assemble_labels
 from stages.student.model import Student
 from stages.student.settings import StudentSettings
@@ -73,3 +73,30 @@ def test_a_perfect_box_overlaps_fully_in_every_frame(mode: str) -> None:
     framed = geometry.box_to_frame(box, 200, 100)
     assert framed is not None
     assert geometry.box_to_picture(framed, 200, 100) == pytest.approx(box)
+
+
+def test_nouns_of_both_heads_by_hand() -> None:
+    closed, opened = torch.tensor([3.0, 1.0, 1.0]).log(), torch.tensor([1.0, 8.0, 1.0]).log()
+    assert noun_scores(closed, opened, 0) is closed
+    torch.testing.assert_close(noun_scores(closed, opened, 1), torch.tensor([0.1, 0.8, 0.1]).log())
+    even = noun_scores(closed + 5, opened - 7, 0.5)  # logits count up to a constant
+    torch.testing.assert_close(even, torch.tensor([0.6 * 0.1, 0.2 * 0.8, 0.2 * 0.1]).sqrt().log())
+
+
+def test_open_nouns_and_logits_come_from_the_same_pictures(tmp_path: Path, student: Student) -> None:
+    samples = [sample(image, "jumping", "test") for image in ("a.jpg", "b.jpg", "c.jpg")]
+    paths = make_store(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), ())
+    dataset = StoreDataset(paths, samples, VOCABULARY, teacher=False)
+    noun = torch.randn(5, 16)
+    texts = assemble_labels(torch.randn(3, 16), torch.randn(5, 16), [[0, 1], [2], [3, 4]], noun)
+    labels = student.label_vectors(texts)
+    cpu = torch.device("cpu")
+    opened = evaluate(student, labels, dataset, VOCABULARY, 2, cpu, open_nouns=1.0)
+    student.eval()
+    batch = dataset.read([0, 1, 2])
+    seen = student(batch.vision, labels)
+    nearest = student.situate_verbs(seen.memory, labels, batch.verb).open_logits.argmax(dim=-1)[:, :2]
+    assert opened.predictions["nouns"].to_list() == [[VOCABULARY.nouns[n] for n in row] for row in nearest]
+    logits, verb = verb_logits(student, labels, dataset, 2, cpu)
+    torch.testing.assert_close(logits, seen.verb_logits)
+    assert verb.tolist() == [0, 0, 0]

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from stages.data.geometry import Geometry
-from stages.student.labels import LabelVectors, assemble_labels
+from stages.student.labels import LabelVectors, assemble_labels, label_centres
 from stages.student.model import label_map, patch_positions
 
 
@@ -137,3 +138,22 @@ def test_vision_may_come_in_bfloat16(world: Any) -> None:
     half = world.student(vision.bfloat16(), world.labels).verb_logits
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, world.student(vision, world.labels).verb_logits, atol=0.5, rtol=0)
+
+
+def test_centred_labels_are_measured_from_the_centres(world: Any) -> None:
+    student, texts = world.student, world.texts
+    centres = label_centres(texts, world.candidates)
+    student.label_centres.copy_(centres)
+    labels = student.label_vectors(texts)
+    torch.testing.assert_close(labels.verb, normalize(texts.verb - centres[0], dim=-1))
+    torch.testing.assert_close(labels.noun, normalize(texts.noun - centres[2], dim=-1))
+    assert not labels.role[~labels.role_mask].any(), "no role has no text, and so no centre to be taken off"
+
+
+def test_bias_is_added_to_the_verbs_logits_alone(world: Any) -> None:
+    world.student.eval()
+    bias, vision = torch.arange(6.0), world.batch(2).vision
+    raised = world.student.label_vectors(replace(world.texts, verb_bias=bias))
+    before, after = world.student(vision, world.labels), world.student(vision, raised)
+    torch.testing.assert_close(after.verb_logits, before.verb_logits + bias)
+    assert torch.equal(after.verb, before.verb)
