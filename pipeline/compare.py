@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,51 @@ from stages.student.metrics import SETTINGS
 _SUBSETS = ("all", *SUBSETS)
 _PARTS = (*_SUBSETS, "h-mean")
 # Where a run lies, how it was seeded and what is told beside its figures is no difference of method.
-_NO_METHOD = ("run_dir", "store_dir", "evaluate")
+_PLACE = ("run_dir", "store_dir")
+_TOLD_BESIDE = ("draws", "level", "seed", "worst_verbs")
 FIGURES = tuple(f"{setting}.{name}" for setting, names in SETTINGS.items() for name in names)
 _WIDTH = 100
 _CELL = 14
+_LEGEND = (
+    "percent, mean over runs ± half of its 95 % interval (Student's t); h-mean: harmonic mean of seen and "
+    "unseen; 2-1: the same of the differences between runs of one seed"
+)
+
+Figure = dict[str, float | None]
+Pick = Callable[[Mapping[str, Any]], float | None]
 
 
 def compare(folders: Sequence[Path], figures: Sequence[str] = ("top1.verb", "top1.grnd")) -> Result:
-    """Each group of runs: mean and standard deviation of the figures on every subset, in percent.
+    """Each group of runs: mean of the figures on every subset with its interval, in percent; and how far each
+    group lies from the first, seed by seed.
 
     The first folder's group is the reference; the others are named by the settings in which they differ
     from it. Raises UserError where a folder holds no evaluated run or a figure is unknown.
     """
     _require_known(figures)
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
     reference = _settings(folders[0])
     _require_same_split(folders)
-    for folder in folders:
+    for number, folder in enumerate(folders):
         name = ", ".join(changed_settings(reference, _settings(folder))) or "reference"
-        groups.setdefault(name, []).append(_metrics(folder))
-    data = [
-        {"settings": name, "runs": len(runs), "figures": {figure: _parts(runs, figure) for figure in figures}}
-        for name, runs in groups.items()
-    ]
+        runs, seed = groups.setdefault(name, {}), _seed(folder)
+        runs[seed if seed not in runs else -1 - number] = _metrics(folder)  # a seed twice pairs with none
+    data = [_group(name, runs, groups["reference"], figures) for name, runs in groups.items()]
     return Result("\n".join(_lines(data, figures)), data)
+
+
+def _group(
+    name: str, runs: Mapping[int, Any], reference: Mapping[int, Any], figures: Sequence[str]
+) -> dict[str, Any]:
+    def each(of: Callable[[Pick], Figure | None]) -> dict[str, dict[str, Figure | None]]:
+        return {figure: {part: of(_pick(figure, part)) for part in _PARTS} for figure in figures}
+
+    return {
+        "settings": name,
+        "runs": len(runs),
+        "figures": each(lambda pick: _spread(list(runs.values()), pick)),
+        "differences": each(lambda pick: _difference(runs, reference, pick)),
+    }
 
 
 def _require_known(figures: Sequence[str]) -> None:
@@ -63,18 +85,54 @@ def _require_same_split(folders: Sequence[Path]) -> None:
         )
 
 
-def _parts(runs: Sequence[Mapping[str, Any]], figure: str) -> dict[str, dict[str, float] | None]:
-    """Subset -> mean and deviation over the runs; None where no run has the figure."""
+def _pick(figure: str, part: str) -> Pick:
+    """Where a figure stands in metrics.json."""
     setting, name = figure.split(".")
-    found = {subset: _spread([run["subsets"][subset][setting][name] for run in runs]) for subset in _SUBSETS}
-    return {**found, "h-mean": _spread([run["harmonic_mean"][setting][name] for run in runs])}
+
+    def pick(metrics: Mapping[str, Any]) -> float | None:
+        table = metrics["harmonic_mean"] if part == "h-mean" else metrics["subsets"][part]
+        found: float | None = table[setting][name]
+        return found
+
+    return pick
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    known = [value for value in values if value is not None]
+def _spread(runs: Sequence[Mapping[str, Any]], pick: Pick) -> Figure | None:
+    """None where no run has the figure."""
+    known = [value for run in runs if (value := pick(run)) is not None]
     if not known:
         return None
-    return {"mean": statistics.fmean(known), "deviation": statistics.stdev(known) if len(known) > 1 else 0.0}
+    return _mean(known)
+
+
+def _difference(runs: Mapping[int, Any], first: Mapping[int, Any], pick: Pick) -> Figure | None:
+    """Of the seeds both groups have; None where they share fewer than two, and of a group with itself.
+
+    Runs of one seed share first weights and order, so their difference varies less than either.
+    """
+    pairs = [(pick(runs[seed]), pick(first[seed])) for seed in runs.keys() & first.keys() if seed >= 0]
+    known = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+    if runs is first or len(known) < 2:
+        return None
+    return _mean(known)
+
+
+def _mean(known: Sequence[float]) -> Figure:
+    """With the standard deviation and half of the mean's 95 % interval, which a single value has not."""
+    if len(known) < 2:
+        return {"mean": known[0], "deviation": None, "half_interval": None}
+    deviation = statistics.stdev(known)
+    half = _quantile(len(known) - 1) * deviation / math.sqrt(len(known))
+    return {"mean": statistics.fmean(known), "deviation": deviation, "half_interval": half}
+
+
+# 97.5 % of Student's t for 1, 2, ... degrees of freedom.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # fmt: skip
+
+
+def _quantile(degrees: int) -> float:
+    """Beyond the table, the first terms of the expansion about the normal's 1.96; to 0.002."""
+    return _T[degrees - 1] if degrees <= len(_T) else 1.96 + 2.372 / degrees + 2.823 / degrees**2
 
 
 def _lines(groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Iterator[str]:
@@ -88,19 +146,37 @@ def _lines(groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> Itera
     for figure in figures:
         yield figure
         for number, group in enumerate(groups, 1):
-            cells = (_cell(group["figures"][figure][part]) for part in _PARTS)
-            yield f"{number:>4}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
+            yield f"{number:>4}" + _cells(group["figures"][figure])
+        for number, group in enumerate(groups, 1):
+            if any(group["differences"][figure].values()):
+                yield f"{f'{number}-1':>4}" + _cells(group["differences"][figure], sign="+")
+    yield ""
+    yield from textwrap.wrap(_LEGEND, _WIDTH)
 
 
-def _cell(figure: Mapping[str, float] | None) -> str:
-    return "-" if figure is None else f"{figure['mean']:.1f} ± {figure['deviation']:.1f}"
+def _cells(parts: Mapping[str, Figure | None], sign: str = "") -> str:
+    return "".join(f"{_cell(parts[part], sign):>{_CELL}}" for part in _PARTS)
+
+
+def _cell(figure: Figure | None, sign: str) -> str:
+    if figure is None:
+        return "-"
+    half = figure["half_interval"]
+    around = "" if half is None else f" ± {half:.1f}"
+    return f"{figure['mean']:{sign}.1f}{around}"
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     fields = yaml.safe_load(_read(folder / "config.yaml"))
-    settings = {key: value for key, value in fields.items() if key not in _NO_METHOD}
+    settings = {key: value for key, value in fields.items() if key not in _PLACE}
     settings["train"] = {key: value for key, value in settings["train"].items() if key != "seed"}
+    told = settings.get("evaluate", {})
+    settings["evaluate"] = {key: value for key, value in told.items() if key not in _TOLD_BESIDE}
     return settings
+
+
+def _seed(folder: Path) -> int:
+    return int(yaml.safe_load(_read(folder / "config.yaml"))["train"]["seed"])
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

@@ -140,10 +140,11 @@ def test_runs_side_by_side_fit_a_terminal_whatever_their_settings_are_called(tmp
     head = next(line for line in lines if line.split() == ["all", "seen", "rare", "unseen", "h-mean"])
     block = lines[lines.index("gt.value_all") :]
     same = ["40.3", "±", "0.0"]
-    assert block[1].split() == ["1", "35.0", "±", "7.1", *same, "-", *same, "38.0", "±", "0.0"]
-    assert block[2].split()[:4] == ["2", "100.0", "±", "0.0"]
+    assert block[1].split() == ["1", "35.0", "±", "63.5", *same, "-", *same, "38.0", "±", "0.0"]
+    assert block[2].split()[:3] == ["2", "100.0", "40.3"]
     assert len(head) == len(block[1])
-    assert found.data[0]["figures"]["top1.verb"]["all"] == {"mean": 35, "deviation": pytest.approx(50**0.5)}
+    by_hand = {"mean": 35, "deviation": 50**0.5, "half_interval": 12.706 * 5}
+    assert found.data[0]["figures"]["top1.verb"]["all"] == pytest.approx(by_hand)
 
 
 def test_an_unknown_figure_is_refused_with_those_there_are(tmp_path: Path) -> None:
