@@ -89,7 +89,7 @@ def _fill(
     say, tokens = workspace.console.say, _tokens(trained, dataset)
     say("writing the student's graphs")
     write_student_graphs(trained.student, trained.labels.width, trained.facts["vision_dim"], folder)
-    save_labels(folder, trained.labels)
+    save_labels(folder, trained.labels, trained.student.label_centres)
     parity = differences(trained.student, OnnxStudent(folder), tokens, trained.labels)
     require_parity(parity, "student")
     facts: dict[str, Any] = {

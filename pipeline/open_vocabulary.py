@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cache.errors import UserError
 from pipeline.frozen_encoders import open_label_text
 from stages.data.verb_list import read_verb_list
 from stages.data.vocabulary import VerbFrame, Vocabulary
@@ -40,8 +41,12 @@ def open_vocabulary(
     texts   of the checkpoint's labels
     model   where the text encoder lies, "" = where it lay at training
 
-    Raises UserError for what is wrong with the file, and where the text encoder is missing or another one.
+    A calibrated student raises the verbs without training pictures here as it does among its own.
+
+    Raises UserError for what is wrong with the file, where the text encoder is missing or another one, and
+    where the student knows its verbs by number.
     """
+    _require_text_queries(facts)
     wanted = read_verb_list(path)
     encoder, settings = open_label_text(facts, model, device)
     _tell_new(wanted, facts, path, reporter)
@@ -59,7 +64,18 @@ def open_vocabulary(
         roles_of,
         texts.noun,
     )
+    if texts.verb_bias is not None:
+        unseen = [facts["subset_of"].get(verb, "unseen") == "unseen" for verb in wanted.verbs]
+        labels = replace(labels, verb_bias=texts.verb_bias.max() * torch.tensor(unseen))
     return Asked(_with_nouns(wanted.frames, facts), labels)
+
+
+def _require_text_queries(facts: Mapping[str, Any]) -> None:
+    if facts["student"]["as_released"] or not facts["student"]["text_queries"]:
+        raise UserError(
+            f"this student knows its {len(facts['verbs'])} verbs by learned numbers, so it cannot be asked "
+            "for others; train one with student.text_queries true and student.as_released false"
+        )
 
 
 def _with_nouns(frames: Mapping[str, VerbFrame], facts: Mapping[str, Any]) -> Vocabulary:

@@ -83,7 +83,7 @@ def predict(config: Config, request: PredictRequest, reporter: Reporter, echo: E
     device = request.device or config.train.device
     path = request.checkpoint or config.run_dir / "student" / BEST
     ready = open_student(path, device)
-    predictor, encoder = _predictor(ready, request, device, reporter)
+    predictor, encoder = _predictor(ready, request, device, config.evaluate.open_nouns, reporter)
     artist = None if request.draw is None else _Artist(request.draw)
     broken: list[str] = []
     with _sink(request.out, echo) as write, reporter.progress("predict", len(files)) as advance:
@@ -105,7 +105,7 @@ def predict(config: Config, request: PredictRequest, reporter: Reporter, echo: E
 
 
 def _predictor(
-    ready: ReadyStudent, request: PredictRequest, device: str, reporter: Reporter
+    ready: ReadyStudent, request: PredictRequest, device: str, open_nouns: float, reporter: Reporter
 ) -> tuple[Predictor, PictureEncoder]:
     facts, encoders_on = ready.facts, encoder_device(device)
     if request.verbs is None:
@@ -124,6 +124,7 @@ def _predictor(
         Geometry.from_json(facts["geometry"]),
         ready.device,
         request.top,
+        open_nouns,
     )
     return predictor, encoder
 

@@ -50,9 +50,7 @@ class TrainedStudent:
 def save_student(path: Path, student: Student, labels: LabelTexts, facts: Mapping[str, Any]) -> None:
     """Weights, label texts and facts: all that prediction needs beside the vision encoder."""
     tensors = {f"student.{name}": tensor for name, tensor in student.state_dict().items()}
-    for name in ("verb", "role", "role_mask", "noun", "verb_bias"):
-        if (tensor := getattr(labels, name)) is not None:
-            tensors[f"labels.{name}"] = tensor
+    tensors |= {f"labels.{name}": tensor for name, tensor in labels.tensors().items()}
     save_tensors(path, tensors, facts)
 
 

@@ -22,6 +22,7 @@ from stages.student.data_order import load
 from stages.student.dataset import StoreDataset
 from stages.student.labels import LabelVectors
 from stages.student.metrics import PictureResults
+from stages.student.noun_scores import noun_scores
 from stages.student.precision import Precision, computing
 from stages.student.prediction_file import PREDICTION_SCHEMA
 from stages.student.recogniser import Recogniser
@@ -92,16 +93,6 @@ def verb_logits(
         verbs.append(batch.verb)
     student.train(was_training)
     return torch.cat(logits), torch.cat(verbs)
-
-
-def noun_scores(closed: Tensor, opened: Tensor, share: float) -> Tensor:
-    """Logits of the classifier and against the nouns' text, [..., N] each -> [..., N].
-
-    Their log-probabilities with the weights 1 - share and share.
-    """
-    if not share:
-        return closed
-    return (1 - share) * closed.float().log_softmax(dim=-1) + share * opened.float().log_softmax(dim=-1)
 
 
 def predict_batch(

@@ -1,4 +1,4 @@
-"""What `evaluate` obeys: how nouns are chosen, and what is told beside the figures."""
+"""What `evaluate` obeys: how nouns are chosen (by `predict` too), and what is told beside the figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stages.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """Nothing here changes training; all but `open_nouns` changes no figure either."""
+    """Nothing here changes training, and all but `open_nouns` no figure either."""
 
     open_nouns: float = Field(default=0.0, ge=0, le=1)
     """Share of the open-vocabulary head in the nouns: 0 asks the noun classifier alone, 1 the comparison with

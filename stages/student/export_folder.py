@@ -2,8 +2,8 @@
 
     export.json            facts: of the checkpoint, of every file here, and what was measured
     README.md              the model card, for people
-    labels.safetensors     text embeddings of the trained verbs, their roles and the nouns
-    labels.onnx            text [N, E] -> vector [N, d]: label texts into the student's width
+    labels.safetensors     text embeddings of the trained verbs, their roles and the nouns, and their centres
+    labels.onnx            text [N, E], less the centre of its kind -> vector [N, d] in the student's width
     recognise.onnx         vision [B, Q, Ds], verbs [V, d] -> memory, verb, verb_logits
     situate.onnx           memory, verb [B, d], roles [B, R, d], role_mask [B, R], nouns [N, d]
                            -> role_vectors, noun_logits, open_logits, boxes, box_logits
@@ -19,15 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cache.errors import UserError
 from cache.keys import digest_file
 from stages.student.labels import LabelTexts
 from stages.student.tensor_file import load_tensors, save_tensors
 
-FORMAT = 1
+FORMAT = 2
 FACTS, CARD, LABELS = "export.json", "README.md", "labels.safetensors"
 LABEL_GRAPH, RECOGNISE, SITUATE, VISION = "labels.onnx", "recognise.onnx", "situate.onnx", "vision.onnx"
 STUDENT_GRAPHS = (LABEL_GRAPH, RECOGNISE, SITUATE)
+_CENTRES = "centres"
 _AGAIN = "export the student again with `mipd-pipe export-student`"
 
 
@@ -59,6 +62,7 @@ def open_export(folder: Path) -> Export:
         if digest_file(path) != digest:
             raise UserError(f"{path} is not the file that was exported: damaged or changed; {_AGAIN}")
     tensors, _ = load_tensors(folder / LABELS)
+    del tensors[_CENTRES]
     return Export(folder, facts, LabelTexts(**tensors))
 
 
@@ -82,9 +86,14 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def save_labels(folder: Path, texts: LabelTexts) -> None:
-    named = ("verb", "role", "role_mask", "noun")
-    save_tensors(folder / LABELS, {name: getattr(texts, name) for name in named}, {})
+def save_labels(folder: Path, texts: LabelTexts, centres: Tensor) -> None:
+    """centres  [3, E] as `Student.label_centres`"""
+    save_tensors(folder / LABELS, {**texts.tensors(), _CENTRES: centres}, {})
+
+
+def load_centres(folder: Path) -> Tensor:
+    """[3, E] what the texts of verbs, roles and nouns are measured from."""
+    return load_tensors(folder / LABELS)[0][_CENTRES]
 
 
 def save_facts(folder: Path, facts: dict[str, Any]) -> None:

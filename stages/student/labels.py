@@ -7,7 +7,7 @@ These are inputs, never parameters: another set of verbs gives other rows, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -40,6 +40,11 @@ class LabelTexts:
         assert self.noun.ndim == 2, self.noun.shape
         assert self.noun.shape[1] == width, (self.noun.shape, self.role.shape)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is there, by name, as a file keeps it."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
     @property
     def width(self) -> int:
         return self.verb.shape[1]
@@ -59,6 +64,10 @@ class LabelVectors(LabelTexts):
     """The same with E = d and every row of unit length: what `Student.label_vectors` makes of them."""
 
     __slots__ = ()
+
+    def raised(self, logits: Tensor) -> Tensor:
+        """[B, V] -> the same with the verbs' bias added."""
+        return logits if self.verb_bias is None else logits + self.verb_bias
 
 
 def label_centres(texts: LabelTexts, training: Tensor) -> Tensor:

@@ -115,12 +115,16 @@ class Student(nn.Module):
         """
         mask = texts.role_mask.to(self.label_map.device)
         verb, role, noun = (
-            F.normalize((text.to(self.label_map) - centre) @ self.label_map, dim=-1)
+            self.map_labels(text.to(self.label_map) - centre)
             for text, centre in zip((texts.verb, texts.role, texts.noun), self.label_centres, strict=True)
         )
         role = role * mask[..., None]
         bias = None if texts.verb_bias is None else texts.verb_bias.to(self.label_map)
         return LabelVectors(verb=verb, role=role, role_mask=mask, noun=noun, verb_bias=bias)
+
+    def map_labels(self, text: Tensor) -> Tensor:
+        """[..., E] less the centre of its kind -> [..., d] of unit length."""
+        return F.normalize(text @ self.label_map, dim=-1)
 
     def forward(self, vision: Tensor, labels: LabelVectors) -> Recognition:
         """[B, Q, Ds] in any float type -> verb logits over every verb of `labels`."""
@@ -128,7 +132,7 @@ class Student(nn.Module):
         verb = self.verb_vector(memory)
         with full_precision(verb):
             logits = self.verb_cosine(verb, labels.verb)
-        return Recognition(memory, verb, logits if labels.verb_bias is None else logits + labels.verb_bias)
+            return Recognition(memory, verb, labels.raised(logits))
 
     def verb_vector(self, memory: Tensor) -> Tensor:
         """[B, Q, d] -> [B, d]: the class token; the mean of the patches where the encoder has none.

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +20,10 @@ from cache.errors import UserError
 from stages.data.geometry import Geometry
 from stages.data.sample import MAX_ROLES
 from stages.student.export_folder import LABEL_GRAPH, RECOGNISE, SITUATE, VISION
-from stages.student.labels import LabelTexts, LabelVectors
+from stages.student.labels import LabelVectors
 from stages.student.model import Recognition, Situation, Student
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-AnyLabels = TypeVar("AnyLabels", bound=LabelTexts)
 _LARGEST_FILE = (
     3 << 29
 )  # bytes of weights; a protobuf file ends at 2 GiB, so larger ones get a file beside it
@@ -42,7 +40,11 @@ def require_exporter() -> None:
 
 
 def write_student_graphs(student: Student, label_dim: int, vision_dim: int, folder: Path) -> None:
-    """The three graphs of `export_folder`; the student must be in evaluation mode and on the CPU."""
+    """The three graphs of `export_folder`; the student must be in evaluation mode and on the CPU.
+
+    Raises UserError where its queries are no text, see `stages.student.queries`.
+    """
+    student.role_query.require_text("be exported, for the graphs are asked by texts")
     d = student.label_map.shape[1]
     text = torch.randn(3, label_dim)
     _write(folder / LABEL_GRAPH, _Labels(student), {"text": text}, {"text": "labels"}, ["vector"])
@@ -73,14 +75,14 @@ def write_vision_graph(encoder: nn.Module, geometry: Geometry, folder: Path) -> 
 
 
 class _Labels(nn.Module):
-    """[N, E] -> [N, d]: `Student.label_vectors`."""
+    """[N, E] -> [N, d]: `Student.map_labels`."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
 
     def forward(self, text: Tensor) -> Tensor:
-        return self.student.label_vectors(_as_labels(LabelTexts, text)).verb
+        return self.student.map_labels(text)
 
 
 class _Recognise(nn.Module):
@@ -91,7 +93,7 @@ class _Recognise(nn.Module):
         self.student = student
 
     def forward(self, vision: Tensor, verbs: Tensor) -> tuple[Tensor, ...]:
-        seen: Recognition = self.student(vision, _as_labels(LabelVectors, verbs))
+        seen: Recognition = self.student(vision, _as_labels(verbs))
         return seen.memory, seen.verb, seen.verb_logits
 
 
@@ -109,10 +111,10 @@ class _Situate(nn.Module):
         return said.roles, said.noun_logits, said.open_logits, said.boxes, said.box_logits
 
 
-def _as_labels(kind: type[AnyLabels], rows: Tensor) -> AnyLabels:
+def _as_labels(rows: Tensor) -> LabelVectors:
     """Labels of which one side alone is read: the rows stand for verbs, roles and nouns alike."""
     mask = torch.ones(rows.shape[0], 1, dtype=torch.bool)
-    return kind(verb=rows, role=rows[:, None], role_mask=mask, noun=rows)
+    return LabelVectors(verb=rows, role=rows[:, None], role_mask=mask, noun=rows)
 
 
 def _write(

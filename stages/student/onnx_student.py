@@ -5,6 +5,7 @@ Axes: B pictures, Q vision tokens, V verbs, R roles, N labels, E width of a labe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.data.geometry import Geometry
-from stages.student.export_folder import LABEL_GRAPH, RECOGNISE, SITUATE
+from stages.student.export_folder import LABEL_GRAPH, RECOGNISE, SITUATE, load_centres
 from stages.student.labels import LabelTexts, LabelVectors
 from stages.student.model import Recognition, Situation
 from stages.student.onnx_runtime import Graph
@@ -28,18 +29,23 @@ class OnnxStudent:
         self._label, self._recognise, self._situate = (
             Graph(folder / name) for name in (LABEL_GRAPH, RECOGNISE, SITUATE)
         )
+        self._centres = load_centres(folder)
 
     def label_vectors(self, texts: LabelTexts) -> LabelVectors:
         """Label texts in the student's width and of unit length."""
         verb, role, noun = (
-            self._label.run(text=text.float().flatten(0, -2))["vector"].reshape(*text.shape[:-1], -1)
-            for text in (texts.verb, texts.role, texts.noun)
+            self._label.run(text=(text.float() - centre).flatten(0, -2))["vector"].reshape(
+                *text.shape[:-1], -1
+            )
+            for text, centre in zip((texts.verb, texts.role, texts.noun), self._centres, strict=True)
         )
-        return LabelVectors(verb=verb, role=role, role_mask=texts.role_mask, noun=noun)
+        role = role * texts.role_mask[..., None]
+        return LabelVectors(verb, role, texts.role_mask, noun, texts.verb_bias)
 
     def __call__(self, vision: Tensor, labels: LabelVectors) -> Recognition:
         """[B, Q, Ds] in any float type -> verb logits over every verb of `labels`."""
-        return Recognition(**self._recognise.run(vision=vision.float(), verbs=labels.verb))
+        seen = Recognition(**self._recognise.run(vision=vision.float(), verbs=labels.verb))
+        return replace(seen, verb_logits=labels.raised(seen.verb_logits))
 
     def situate_verbs(self, memory: Tensor, labels: LabelVectors, verb: Tensor) -> Situation:
         """[B, Q, d] and [B] rows of `labels` -> the situation of that verb in each picture."""

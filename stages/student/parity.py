@@ -59,6 +59,8 @@ def _note(
 ) -> None:
     for field in fields(ours):
         a, b = getattr(ours, field.name), getattr(theirs, field.name)
+        if a is None and b is None:  # no verb is raised
+            continue
         name = f"label_{field.name}" if isinstance(ours, LabelVectors) else field.name
         found = largest_difference(a, b)
         # `max` keeps its first argument against NaN, so NaN must come first to be kept.

@@ -18,6 +18,7 @@ from stages.data.vocabulary import BLANK, Vocabulary
 from stages.student.boxes import to_corners
 from stages.student.labels import LabelVectors
 from stages.student.model import Recognition, Situation
+from stages.student.noun_scores import noun_scores
 from stages.student.recogniser import Recogniser
 
 
@@ -69,6 +70,7 @@ class Predictor:
     labels      of `vocabulary`, in the student's width
     geometry    of the frames that the tokens are of
     top         verbs told of each picture, at most as many as there are
+    open_nouns  see `EvaluationSettings.open_nouns`
     """
 
     def __init__(
@@ -79,10 +81,12 @@ class Predictor:
         geometry: Geometry,
         device: torch.device,
         top: int,
+        open_nouns: float = 0.0,
     ) -> None:
         self._student, self._labels, self._vocabulary = student, labels, vocabulary
         self._geometry, self._device = geometry, device
         self._top = min(top, len(vocabulary.verbs))
+        self._open_nouns = open_nouns
 
     @torch.inference_mode()
     def predict(self, tokens: Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[PredictedVerb, ...]]:
@@ -105,7 +109,8 @@ class Predictor:
     ) -> list[tuple[FilledRole, ...]]:
         """[B, Q, d] and [B] -> the filled roles of that verb in each picture."""
         said = self._student.situate_verbs(memory, self._labels, verb)
-        nouns = said.noun_logits.float().softmax(dim=-1).max(dim=-1)
+        scores = noun_scores(said.noun_logits, said.open_logits, self._open_nouns)
+        nouns = scores.float().softmax(dim=-1).max(dim=-1)
         boxes = _boxes(said)
         classes, shares = nouns.indices.tolist(), nouns.values.tolist()
         return [

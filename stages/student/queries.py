@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ class TextQueries(nn.Sequential):
         """[B] rows of `labels` -> [B, R, d]."""
         return self.of_texts(labels.verb[verb], labels.role[verb])
 
+    def require_text(self, wish: str) -> None:
+        """Nothing: these are asked by text."""
+
 
 class LearnedQueries(nn.Module):
     """A learned vector of the verb plus a learned vector of the role, as in the released code.
@@ -51,10 +55,13 @@ class LearnedQueries(nn.Module):
 
     def of_texts(self, verb_text: Tensor, role_text: Tensor) -> Tensor:
         """Raises UserError: a learned query has no text."""
+        return self.require_text("be asked about verbs and roles given by text")
+
+    def require_text(self, wish: str) -> NoReturn:
+        """Raises UserError: without texts it cannot do as wished."""
         raise UserError(
-            f"this student knows its {len(self.roles)} verbs by learned numbers, so it cannot be asked about "
-            "verbs and roles given by text; train one with student.text_queries true and "
-            "student.as_released false"
+            f"this student knows its {len(self.roles)} verbs by learned numbers, so it cannot {wish}; train "
+            "one with student.text_queries true and student.as_released false"
         )
 
     def of_verbs(self, labels: LabelVectors, verb: Tensor) -> Tensor:

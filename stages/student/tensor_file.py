@@ -14,7 +14,7 @@ from torch import Tensor
 from cache.atomic import replacing
 from cache.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -47,7 +47,8 @@ def load_facts(path: Path) -> dict[str, Any]:
     if facts.get("format") != FORMAT:
         raise UserError(
             f"{path} has checkpoint format {facts.get('format')!r}; this version reads format {FORMAT}: "
-            "use the version of mipd-pipe that wrote it, or train again"
+            "use the version of mipd-pipe that wrote it, or train again with `mipd-pipe train-student --set "
+            "run_dir=ANOTHER --set store_dir=THIS_STORE`, for the store is still good"
         )
     return facts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.result import Result
 from pipeline.workspace import Workspace
 from stages.reporter import SilentReporter
 from stages.student import onnx_graphs
-from stages.student.checkpoint import BEST
+from stages.student.checkpoint import BEST, load_student, save_student
 from stages.student.export_folder import open_export
 from stages.student.onnx_student import OnnxVision
 from stages.student.ready import open_student
@@ -97,6 +98,25 @@ def test_an_export_predicts_the_same_json_as_its_checkpoint(
     own = answers(trained, plain, pictures, verbs=verbs)
     assert_alike(own, answers(trained, best, pictures, verbs=verbs))
     assert {verb["verb"] for verb in own[0]["verbs"]} == {"прыгать", "jumping"}
+
+
+def test_centred_labels_and_raised_verbs_are_exported_too(
+    trained: Config, graphs_of: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lie beside the graphs, which are the same: parity alone would fail without them."""
+    monkeypatch.setattr(WRITER, graphs_of)
+    kept = load_student(trained.run_dir / "student" / BEST)
+    unseen = torch.arange(len(kept.labels.verb)) % 2
+    labels = replace(kept.labels, verb_bias=3.0 * unseen)
+    kept.student.label_centres.copy_(kept.labels.verb[:3] / 2)
+    save_student(tmp_path / BEST, kept.student, labels, kept.facts)
+    request = ExportRequest(tmp_path / "export", tmp_path / BEST, measure=False, runs=1)
+    export_student(Workspace(trained), request)
+    pictures = sorted((trained.data.root / "images_512").iterdir())[:3]
+    told = answers(trained, tmp_path / "export", pictures)
+    assert_alike(told, answers(trained, tmp_path / BEST, pictures))
+    plain = answers(trained, trained.run_dir / "student" / BEST, pictures)
+    assert [one["verbs"][0] for one in told] != [one["verbs"][0] for one in plain]
 
 
 def test_parity_is_held_for_any_number_of_pictures_verbs_and_nouns(
@@ -180,8 +200,8 @@ def test_graphs_that_say_something_else_are_not_written(
         (lambda f: (f / "export.json").unlink(), "is a folder without export.json, so it is no exported"),
         (lambda f: (f / "export.json").write_text("{"), "export.json cannot be read"),
         (
-            lambda f: (f / "export.json").write_text('{"format": 2}'),
-            "has export format 2; this version",
+            lambda f: (f / "export.json").write_text('{"format": 1}'),
+            "has export format 1; this version reads format 2",
         ),
     ],
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from cache.errors import FindingsError, UserError
@@ -21,6 +22,7 @@ from pipeline.predict import PredictRequest, predict
 from pipeline.workspace import Workspace
 from stages.reporter import SilentReporter
 from stages.student.checkpoint import BEST, load_student
+from stages.student.dataset import StoreDataset
 from stages.student.tensor_file import load_tensors, save_tensors
 
 
@@ -183,6 +185,70 @@ def test_any_verbs_with_any_roles_can_be_asked_for(trained: Config, asker: Asker
     assert sum(verb["probability"] for verb in answer["verbs"]) == pytest.approx(1, abs=1e-3)
     assert any("3 verbs; not among those of training" in line for line in asker.heard.lines)
     assert any("4 roles; not among those of training" in line for line in asker.heard.lines)
+
+
+def test_a_calibrated_student_raises_the_same_verbs_wherever_they_stand(
+    trained: Config, tmp_path: Path
+) -> None:
+    """The unseen verbs of the data set, and new ones, by the number that was chosen; training verbs never."""
+    kept = load_student(trained.run_dir / "student" / BEST)
+    subset_of = kept.facts["subset_of"]
+    unseen = torch.tensor([subset_of[verb] == "unseen" for verb in kept.facts["verbs"]])
+    texts = replace(kept.labels, verb_bias=1.5 * unseen)
+    of = {subset: next(v for v, s in subset_of.items() if s == subset) for subset in ("seen", "unseen")}
+    (tmp_path / "mine.yaml").write_text(
+        f"- {of['unseen']}: [agent]\n- {of['seen']}: [agent]\n- new: [agent]\n"
+    )
+    given = kept.facts, texts, tmp_path / "mine.yaml", "", "cpu", SilentReporter()
+    bias = open_vocabulary(*given).texts.verb_bias
+    assert bias is not None
+    assert bias.tolist() == [1.5, 0, 1.5]
+
+
+@pytest.mark.parametrize("option", [{"as_released": True}, {"text_queries": False}])
+def test_a_student_of_learned_numbers_is_asked_for_no_other_verbs(
+    trained: Config, tmp_path: Path, option: dict[str, bool]
+) -> None:
+    """Even of as many verbs with as many roles: their numbers would be those of other verbs."""
+    kept = load_student(trained.run_dir / "student" / BEST)
+    facts = {**kept.facts, "student": {**kept.facts["student"], **option}}
+    space = trained.data.root / "SWiG_jsons" / "imsitu_space.json"
+    with pytest.raises(
+        UserError, match=r"by learned numbers, so it cannot be asked for others; train one with"
+    ):
+        open_vocabulary(facts, kept.labels, space, "", "cpu", SilentReporter())
+
+
+def test_nouns_come_from_the_heads_that_the_configuration_names(trained: Config, asker: Asker) -> None:
+    picture = sorted((trained.data.root / "images_512").iterdir())[0]
+
+    def nouns(share: float) -> list[tuple[str, float]]:
+        evaluate = asker.config.evaluate.model_copy(update={"open_nouns": share})
+        chosen = replace(asker, config=asker.config.model_copy(update={"evaluate": evaluate}))
+        (answer,) = chosen.ask(picture, top=2)
+        return [(r["noun"], r["probability"]) for verb in answer["verbs"] for r in verb["roles"]]
+
+    closed, opened = nouns(0.0), nouns(1.0)
+    assert len(closed) == len(opened) > 0
+    assert closed != opened
+    kept, tokens = load_student(asker.checkpoint), bank_tokens(trained, picture.name)
+    labels = kept.student.label_vectors(kept.labels)
+    with torch.inference_mode():
+        seen = kept.student(tokens, labels)
+        best = seen.verb_logits.argmax(dim=-1)
+        said = kept.student.situate_verbs(seen.memory, labels, best)
+    likely = said.open_logits[0].softmax(dim=-1).amax(dim=-1).tolist()
+    told = [probability for _, probability in opened]
+    roles = int(labels.role_mask[best].sum())
+    assert told[:roles] == pytest.approx(likely[:roles], abs=2e-3)
+
+
+def bank_tokens(config: Config, image: str) -> torch.Tensor:
+    """[1, Q, Ds] of the picture, as the student's bank has them."""
+    workspace = Workspace(config)
+    samples = [s for split in ("train", "dev", "test") for s in workspace.data.split(split)]
+    chosen = [sample for sample in samples if sample.image == image]
+    return StoreDataset(workspace.store, chosen, workspace.data.vocabulary, teacher=False).read([0]).vision
 
 
 def test_names_with_slashes_keep_their_own_texts(trained: Config, tmp_path: Path) -> None:

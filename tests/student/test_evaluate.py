@@ -10,9 +10,10 @@ import torch
 
 from stages.data.geometry import Geometry
 from stages.student.dataset import StoreDataset
-from stages.student.evaluate import evaluate, noun_scores, top_verbs, verb_logits
+from stages.student.evaluate import evaluate, top_verbs, verb_logits
 from stages.student.labels import assemble_labels
 from stages.student.model import Student
+from stages.student.noun_scores import noun_scores
 from stages.student.settings import StudentSettings
 from tests.student.store import GEOMETRY, VISION, VOCABULARY, make_store, sample
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from cache.errors import UserError
+from stages.student.onnx_graphs import write_student_graphs
 from stages.student.settings import LossSettings
 
 Array = Any  # a numpy array of float64
@@ -132,6 +134,14 @@ def test_a_student_of_learned_queries_knows_no_other_vocabulary(world: Any) -> N
     other = replace(labels, role_mask=~labels.role_mask)
     with pytest.raises(UserError, match=r"train one with student\.text_queries true"):
         world.student.situate_verbs(memory, other, torch.tensor([0]))
+
+
+def test_a_student_of_learned_queries_is_not_exported(world: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="so it cannot be exported, for the graphs are asked by texts; train one"
+    ):
+        write_student_graphs(world.student, 16, 12, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def smoothed(logits: Array, target: int, smoothing: float) -> float:

@@ -56,13 +56,13 @@ def train(
     data: TrainingData, folder: Path, student: dict[str, Any] | None = None, **settings: Any
 ) -> dict[str, Tensor]:
     """Two epochs of four steps; what the checkpoint holds."""
-    options = {"epochs": 2, "batch_size": 2, "lr": 1e-2, "device": "cpu", "checkpoint_every_steps": 3}
+    options = {"epochs": 2, "batch_size": 2, "lr": 1e-2, "device": "cpu", "precision": "fp32"}
     losses = LossSettings(contrast="infonce")
     Trainer(
         data,
         StudentSettings.model_validate({**SMALL, **(student or {})}),
         losses,
-        TrainSettings.model_validate({**options, "keep": 9, **settings}),
+        TrainSettings.model_validate({**options, "checkpoint_every_steps": 3, "keep": 9, **settings}),
         folder,
         SilentReporter(),
     ).run()
