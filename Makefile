@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/mipd-pipe run --config configs/demo.yaml
 
 # The full method, the same without one part at a time, and the released code's mathematics, five seeds each, on
-# the store that `make demo` made. 25 runs of two minutes on a quiet machine; run again, it goes on where it was.
+# the store that `make demo` made: 25 runs. Run again, it goes on where it was.
 ABLATION_SEEDS := 0 1 2 3 4
 ABLATIONS := full distill=false negatives=false prompts=false as_released=true
 ablation: demo
@@ -31,7 +31,8 @@ ablation: demo
 	    OMP_NUM_THREADS=1 $(VENV)/bin/mipd-pipe $$stage --config configs/demo.yaml --set store_dir=runs/demo/store \
 	      --set run_dir=$$run --set train.seed=$$seed $$change || exit; \
 	  done; done; done
-	$(VENV)/bin/mipd-pipe compare $(foreach part,$(ABLATIONS),runs/ablation/$(part)-seed-*)
+	$(VENV)/bin/mipd-pipe compare $(foreach part,$(ABLATIONS),runs/ablation/$(part)-seed-*) \
+	  --figures top1.verb,top1.grnd,gt.value,gt.grnd
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
