@@ -554,6 +554,22 @@ def bench_store(
     _finish(measure(pictures, few, many, folder, Console()), json)
 
 
+@bench_app.command("student")
+def bench_student(
+    steps: Annotated[int, typer.Option(help="Timed steps of each pass; five rounds of passes.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads to compute with; 0 = all cores.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:1.")] = "auto",
+    folder: Annotated[Path, typer.Option(help="Folder for a store of 1.1 GB while it runs.")] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Training and evaluation at SWiG's real shapes, beside this machine's matrix multiply; memory."""
+    from pipeline.bench.student import Wanted
+    from pipeline.bench.student import bench_student as measure
+    from pipeline.console import Console
+
+    _finish(measure(Wanted(steps, threads, device), folder, Console()), json)
+
+
 @bench_app.command("index")
 def bench_index(
     vectors: Annotated[int, typer.Option(help="Made-up vectors.")] = 300_000,

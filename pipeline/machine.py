@@ -58,7 +58,7 @@ class Disk:
 def look_at_machine() -> Machine:
     """Takes as long as nvidia-smi where there is one, which is asked once per process, else milliseconds."""
     total, available = read_memory()
-    return Machine(_cpu(), _cores(), total, available, look_for_gpus())
+    return Machine(_cpu(), usable_cores(), total, available, look_for_gpus())
 
 
 def disk_of(folder: Path) -> Disk:
@@ -79,7 +79,8 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Processors of this process's affinity mask."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -47,12 +47,12 @@ _DRAWN = 4  # pictures whose tokens are drawn; all others are these, turned
 class Tokens:
     """Tokens of any picture: normal, with channels of very different size as encoders have them."""
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> None:
         random = np.random.default_rng(0)
         self._drawn = {
             bank: random.standard_normal((_DRAWN, *shape), np.float32)
             * random.lognormal(0, 0.5, shape[-1]).astype(np.float32)
-            for bank, shape in SHAPES.items()
+            for bank, shape in shapes.items()
         }
 
     def of(self, bank: str, picture: int) -> NDArray[np.float32]:

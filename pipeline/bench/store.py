@@ -24,8 +24,9 @@ from pipeline.bench.child import run_command
 from pipeline.bench.layouts import SHAPES, VALUES, FilePerPicture, Layout, Store, Tokens
 from pipeline.bench.many_pictures import make_data_set
 from pipeline.bench.page_cache import resident_share
+from pipeline.bench.promises import judge
 from pipeline.bench.reader_memory import reader_peak_mib
-from pipeline.bench.store_figures import files_at_swig_size, judged, text
+from pipeline.bench.store_figures import TARGETS, files_at_swig_size, text
 from pipeline.bench.store_rates import (
     ColdPasses,
     Rates,
@@ -73,7 +74,7 @@ def bench_store(pictures: int, few: int, many: int, folder: Path, console: Conso
     figures = data.pop("figures") | {"embed_memory_many_vs_few": embed[1] / embed[0]}
     data = {
         **figures,
-        "targets": judged(figures),
+        "targets": judge(figures, TARGETS),
         **data,
         "embed_peak_mib": embed,
         "embed_pictures": [few, many],

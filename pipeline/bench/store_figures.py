@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from pipeline.bench.promises import Target, number, promise_table
 from pipeline.table import render, size
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.settings import TeacherSettings
 
 # SWiG's pictures: all, and those of the training split.
 SWIG_PICTURES, SWIG_TRAIN = 126_102, 75_702
-
-
-class Target(NamedTuple):
-    """`what` is compared with what."""
-
-    sign: Literal[">=", "<=", "<"]
-    bound: float
-    what: str
-
-    def met(self, value: float) -> bool:
-        return {">=": value >= self.bound, "<=": value <= self.bound, "<": value < self.bound}[self.sign]
-
 
 _BATCH = "batches of 32 random pictures, each bank as one CPU tensor, read ahead in the same way"
 TARGETS: Mapping[str, Target] = {
@@ -56,37 +45,10 @@ def files_at_swig_size() -> int:
     return banks + vectors + math.ceil(SWIG_TRAIN / part) + headers + labels + indexes + manifest_and_lock
 
 
-def judged(figures: Mapping[str, float | None]) -> dict[str, dict[str, Any]]:
-    """Each promised figure beside its bound; `met` is None where it could not be measured."""
-    return {
-        key: {
-            "value": value,
-            "target": f"{target.sign} {target.bound:g}",
-            "met": None if value is None else target.met(value),
-        }
-        for key, target in TARGETS.items()
-        for value in (figures[key],)
-    }
-
-
 def text(data: Mapping[str, Any]) -> str:
     """The table of promises, then the rates they come from."""
-    rows = [
-        [key, _number(found["value"]), found["target"], _verdict(found["met"]), TARGETS[key].what]
-        for key, found in data["targets"].items()
-    ]
-    promises = render(["figure", "value", "wanted", "", "what it is"], rows)
+    promises = promise_table(data["targets"], TARGETS)
     return "\n".join([promises, "", _rates(data), "", *data["notes"]])
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value >= 100 else f"{value:.4f}" if 0.99 < value < 1 else f"{value:.2f}"
-
-
-def _verdict(met: bool | None) -> str:
-    return {True: "yes", False: "NO", None: "not measured"}[met]
 
 
 def _rates(data: Mapping[str, Any]) -> str:
@@ -96,7 +58,7 @@ def _rates(data: Mapping[str, Any]) -> str:
             size(data["bytes_per_picture"][name]),
             f"{data['write_pictures_per_s'][name]:.0f}",
             f"{data['warm_pictures_per_s'][name]:.0f}",
-            _number(data["cold_pictures_per_s"][name]),
+            number(data["cold_pictures_per_s"][name]),
         ]
         for name in data["bytes_per_picture"]
     ]

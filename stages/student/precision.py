@@ -39,7 +39,7 @@ def bf16_gain(device: torch.device) -> float:
 
 
 def _seconds(side: torch.Tensor, device: torch.device) -> float:
-    wait = _waiter(device)
+    wait = waiter(device)
     wait()
     start = time.perf_counter()
     side @ side
@@ -47,7 +47,7 @@ def _seconds(side: torch.Tensor, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _waiter(device: torch.device) -> Callable[[], None]:
+def waiter(device: torch.device) -> Callable[[], None]:
     """Waits for what the device was given to do; a CPU has done it."""
     if device.type == "cuda":
         return torch.cuda.synchronize

@@ -14,8 +14,9 @@ from cache.errors import UserError
 from cache.manifest import load_manifest
 from pipeline.bench.layouts import SHAPES, FilePerPicture, Layout, Store, Tokens
 from pipeline.bench.page_cache import drop, resident_share
+from pipeline.bench.promises import Target
 from pipeline.bench.store import bench_store
-from pipeline.bench.store_figures import TARGETS, Target, files_at_swig_size
+from pipeline.bench.store_figures import TARGETS, files_at_swig_size
 from pipeline.console import Console
 
 
