@@ -62,7 +62,7 @@ def _import_packages(needs: Needs, everything: bool, probe: Probe) -> Mapping[st
         wanted |= {"transformers": (), "torchvision": ()}
     if everything or needs.ray:
         wanted["ray"] = ()
-    if installed_vllm() is not None and (everything or needs.vllm):
+    if installed_vllm() is not None and (everything or needs.with_vllm):
         wanted["vllm"] = model_checks.architectures(needs)
     with ThreadPoolExecutor(_IMPORTS_AT_ONCE) as pool:
         running = {name: pool.submit(probe, name, *arguments) for name, arguments in wanted.items()}
@@ -103,7 +103,7 @@ def _model_checks(facts: Mapping[str, dict[str, Any]], needs: Needs) -> Iterator
         yield path, partial(model_checks.check_vllm_model, path, settings, facts.get("vllm"))
     can_import = not any(facts[name]["fault"] for name in ("torch", "transformers") if name in facts)
     for path, tower in needs.encoders.items():
-        yield path, partial(model_checks.check_encoder, path, tower, can_import)
+        yield path, partial(model_checks.check_encoder, path, tower, can_import, facts.get("vllm"))
 
 
 _DISPENSABLE = {"note": " (only if wanted)", "warn": "", "missing": ""}

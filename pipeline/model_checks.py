@@ -22,9 +22,11 @@ Facts = Mapping[str, Any]
 def architectures(needs: Needs) -> list[str]:
     """The model classes of the models for vLLM that are on this machine, to look them up in vLLM."""
     names = []
-    for settings in needs.vllm.values():
+    models = [(settings.model, settings.revision) for settings in needs.vllm.values()]
+    models += [(one.model, one.revision) for one in needs.encoders.values() if one.source == "vllm"]
+    for model, revision in models:
         try:
-            checkpoint = find_model(settings.model, settings.revision, EXAMPLE)
+            checkpoint = find_model(model, revision, EXAMPLE)
             if checkpoint is not None:
                 names.append(architecture(checkpoint.read_config()))
         except UserError:
@@ -49,10 +51,13 @@ def check_vllm_model(path: str, settings: VllmSettings, vllm: Facts | None) -> I
     yield _architecture(path, checkpoint, vllm)
 
 
-def check_encoder(path: str, settings: EncoderSettings, can_import: bool) -> Iterator[Finding]:
+def check_encoder(
+    path: str, settings: EncoderSettings, can_import: bool, vllm: Facts | None = None
+) -> Iterator[Finding]:
     """Where the model is, its weights, and whether the encoder can be built from its configuration.
 
     can_import  torch and transformers can be imported
+    vllm        as in `check_vllm_model`, for an encoder that vLLM runs
     """
     checkpoint, finding = _find(path, settings.model, settings.revision)
     yield finding
@@ -65,6 +70,8 @@ def check_encoder(path: str, settings: EncoderSettings, can_import: bool) -> Ite
     else:
         found = "not tried, because torch or transformers cannot be imported"
         yield Finding(f"{path} encoder", "warn", found, "mend these first")
+    if settings.source == "vllm":
+        yield _architecture(path, checkpoint, vllm)
 
 
 def _find(path: str, model: str, revision: str) -> tuple[Checkpoint | None, Finding]:

@@ -17,7 +17,7 @@ class Needs:
 
     vllm      models that vLLM runs
     servers   models behind endpoints
-    encoders  pretrained encoders, read by transformers
+    encoders  pretrained encoders, read by transformers or run by vLLM
     ray       workers run on a Ray cluster
     gpu       settings that name a GPU, as ``train.device=cuda``
     """
@@ -27,6 +27,10 @@ class Needs:
     encoders: Mapping[str, EncoderSettings]
     ray: bool
     gpu: tuple[str, ...]
+
+    @property
+    def with_vllm(self) -> bool:
+        return bool(self.vllm) or any(tower.source == "vllm" for tower in self.encoders.values())
 
 
 def needs_of(config: Config) -> Needs:
@@ -51,7 +55,7 @@ def needs_of(config: Config) -> Needs:
     return Needs(
         vllm=vllm,
         servers=servers,
-        encoders={path: tower for path, tower in towers.items() if tower.source == "transformers"},
+        encoders={path: tower for path, tower in towers.items() if tower.source != "builtin"},
         ray=on_ray,
         gpu=tuple(f"{path}.device={name}" for path, name in devices.items() if name.startswith("cuda")),
     )

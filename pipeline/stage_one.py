@@ -82,11 +82,13 @@ def build_generator(
     keep = place is None  # a look adds no label vectors to the run's store
     place = place or Place(workspace.store, config.run_dir / "request_keys.parquet", workspace.console)
     images = [sample.image for sample in data.split("train")]
+    with closing(encoders.open_text(config.embed.text)) as encoder:  # the engines need the memory
+        chooser = contrast_chooser(workspace, encoder, keep)
     return Generator(
         data,
         workspace.check_pictures(in_shard(images, shard.number, shard.count)),
         engines,
-        contrast_chooser(workspace, encoders.open_text(config.embed.text), keep),
+        chooser,
         config.teacher,
         place.store,
         RequestKeys(place.keys),

@@ -137,7 +137,7 @@ def _open_text(settings: TextEncoderSettings) -> TextEncoder:
 
 def require_encoder(settings: EncoderSettings) -> None:
     """Raises UserError for a pretrained model that is not on this machine, before the hub is asked for it."""
-    if settings.source == "transformers":
+    if settings.source != "builtin":
         require_model(settings.model, settings.revision)
 
 

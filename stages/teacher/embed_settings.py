@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from cache.codec import StorageType
 from stages.settings import Settings
@@ -39,6 +41,16 @@ class EmbedSettings(Settings):
     """Sentences for a role of a verb, averaged; fields {role} and {verb}."""
     noun_templates: list[str] = Field(default=["{noun}", "a photo of {noun}"])
     """Sentences for a noun, averaged; field {noun}, its first gloss."""
+
+    @model_validator(mode="after")
+    def _small_student(self) -> Self:
+        if self.student_vision.source == "vllm":
+            raise ValueError(
+                "student_vision.source is 'vllm', but the student sees through this encoder wherever it is "
+                "used, and is there to do without the language model; take source transformers, and 'vllm' "
+                "for teacher_vision"
+            )
+        return self
 
     @field_validator("verb_templates", "role_templates", "noun_templates")
     @classmethod

@@ -23,6 +23,10 @@ def open_vision(settings: VisionEncoderSettings, say: Say | None = None) -> Visi
         from stages.teacher.hf_vision import TransformersVision
 
         return TransformersVision(settings, say)
+    if settings.source == "vllm":
+        from stages.teacher.vllm_encoders import VllmVision
+
+        return VllmVision(settings)
     from stages.teacher.builtin_vision import BuiltinVision
 
     return BuiltinVision(
@@ -49,6 +53,10 @@ def _open_text(settings: TextEncoderSettings, say: Say | None) -> TextEncoder:
         from stages.teacher.hf_text import TransformersText
 
         return TransformersText(settings, say)
+    if settings.source == "vllm":
+        from stages.teacher.vllm_encoders import VllmText
+
+        return VllmText(settings)
     from stages.teacher.builtin_text import BuiltinText
 
     return BuiltinText(

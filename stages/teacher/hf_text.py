@@ -17,21 +17,12 @@ from stages.teacher.encoder import Floats, TextTokens
 from stages.teacher.encoder_settings import TextEncoderSettings
 from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
 from stages.teacher.hf_device import free_memory, loading_guard, quiet, resolve_device, resolve_precision
-from stages.teacher.hf_hub import first_line
 from stages.teacher.hf_load import release
 from stages.teacher.hf_text_tower import TextTower, open_tower
+from stages.teacher.hf_tokenizer import TOKENIZER_EXTRAS, TOKENIZER_FILES, open_tokenizer
 
 # Raise it when a change here changes the vectors of the same text.
 ALGORITHM = 1
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
-_TOKENIZER_EXTRAS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _NO_LIMIT = 10**6  # transformers writes 1e30 for a tokenizer without a limit
 
 
@@ -50,7 +41,7 @@ class TransformersText:
         self._checkpoint = open_checkpoint(settings.model, settings.revision)
         with quiet():
             self._tower = open_tower(self._checkpoint, self._trust)
-            self._tokenizer = _open_tokenizer(self._checkpoint, self._trust)
+            self._tokenizer = open_tokenizer(self._checkpoint, self._trust)
         self._device = resolve_device(settings.device)
         self._precision = resolve_precision(settings.precision, self._device)
         self._loaded = False
@@ -65,7 +56,7 @@ class TransformersText:
 
     def identity(self) -> Mapping[str, Any]:
         """Everything here that decides a vector; for what is left out see `TransformersVision.identity`."""
-        files = [*_TOKENIZER_FILES, *_TOKENIZER_EXTRAS]
+        files = [*TOKENIZER_FILES, *TOKENIZER_EXTRAS]
         if self._trust and self._checkpoint.revision is None:
             files += sorted(path.name for path in self._checkpoint.folder.glob("*.py"))
         return {
@@ -163,32 +154,6 @@ class TransformersText:
                 self._tower = open_tower(self._checkpoint, self._trust)
             self._loaded = False
             free_memory()
-
-
-def _open_tokenizer(checkpoint: Checkpoint, trust_remote_code: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    # Asked first because transformers may build a tokenizer with an empty vocabulary where files are missing.
-    found = [checkpoint.find_optional(name) for name in (*_TOKENIZER_FILES, *_TOKENIZER_EXTRAS)]
-    if not any(found[: len(_TOKENIZER_FILES)]):
-        raise UserError(
-            f"{checkpoint.model} has no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); "
-            "copy the tokenizer's files beside config.json, or download the whole model again"
-        )
-    try:
-        return AutoTokenizer.from_pretrained(
-            **checkpoint.source(trust_remote_code), trust_remote_code=trust_remote_code
-        )
-    except ImportError as reason:
-        raise UserError(
-            f"the tokenizer of {checkpoint.model} needs a package that is not installed "
-            f"({first_line(reason)}); `pip install sentencepiece protobuf` serves SigLIP and most others"
-        ) from reason
-    except Exception as reason:  # the parsers of tokenizer files raise whatever they like
-        raise UserError(
-            f"the tokenizer of {checkpoint.model} cannot be read ({first_line(reason)}); "
-            "download the model again, and set trust_remote_code: true if it comes with its own code"
-        ) from reason
 
 
 def _edges(tokenizer: Any) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from stages.teacher.engine_wear import EngineWear
 from stages.teacher.fault_text import plain
 from stages.teacher.hf_checkpoint import Checkpoint, open_checkpoint
 from stages.teacher.process_memory import family, private_gib
+from stages.teacher.vllm_core import end_llm, processes, watch_over
 from stages.teacher.vllm_load import load_llm
 from stages.teacher.vllm_request import MAX_PIXELS, SchemaError, VllmRequests
 from stages.teacher.vllm_settings import EXAMPLE, VllmSettings
@@ -32,8 +33,6 @@ from stages.teacher.vlm_files import weights_identity
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput
-
-_LAST_BREATH = 10.0  # seconds given to a killed process to be gone
 
 
 @dataclass(slots=True)
@@ -144,10 +143,8 @@ class VllmEngine:
             return
         self._llm = load_llm(self.settings, self._checkpoint)
         self._closing = threading.Event()
-        core = self._llm.llm_engine.engine_core
-        if hasattr(core, "outputs_queue"):  # an engine in a process of its own
-            threading.Thread(target=_watch, args=(core, self._closing), daemon=True).start()
-        self.wear.begin(partial(_held_gib, core))
+        watch_over(self._llm, self._closing)
+        self.wear.begin(partial(_held_gib, self._llm.llm_engine.engine_core))
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `Engine.answer`. Holds at most `window` requests in the engine and takes them lazily.
@@ -240,13 +237,8 @@ class VllmEngine:
     def _end(self) -> None:
         self._closing.set()
         llm, self._llm = self._llm, None
-        if llm is None:
-            return
-        core = llm.llm_engine.engine_core
-        processes = _processes(core)
-        core.shutdown()  # asks, and after VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS kills
-        for process in processes:  # only then is their memory free
-            process.join(_LAST_BREATH)
+        if llm is not None:
+            end_llm(llm)
 
 
 def _step(engine: Any) -> list[RequestOutput]:
@@ -272,16 +264,6 @@ def _to_answer(output: RequestOutput, job: _Job) -> Answer:
     )
 
 
-def _watch(core: Any, closing: threading.Event) -> None:
-    """Wakes `step`, which would wait for ever, when the engine's process is gone (killed, out of memory)."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    while not closing.wait(0.5):
-        if core.resources.engine_dead:
-            core.outputs_queue.put_nowait(EngineDeadError())
-            return
-
-
 def _refusal(reason: Exception) -> str:
     """Why a request cannot be asked; where it does not fit into the context, also what makes it fit."""
     text = plain(reason)
@@ -296,14 +278,8 @@ def _refusal(reason: Exception) -> str:
 
 def _held_gib(core: Any) -> float:
     """Memory of this process and of the engine's, in GiB."""
-    below = [pid for process in _processes(core) for pid in family(process.pid)]
+    below = [pid for process in processes(core) for pid in family(process.pid)]
     return private_gib([os.getpid(), *below])
-
-
-def _processes(core: Any) -> list[Any]:
-    """The processes the engine runs in; none where it runs in this one."""
-    manager = getattr(getattr(core, "resources", None), "engine_manager", None)
-    return list(getattr(manager, "processes", ()))
 
 
 def _died(reason: BaseException) -> MachineError:

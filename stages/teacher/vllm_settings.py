@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from stages.settings import Settings
 
@@ -14,13 +14,14 @@ FIXED = {
     "limit_mm_per_prompt": "every request has one picture",
     "mm_processor_cache_gb": "a refused request would spoil that cache for its picture",
     "structured_outputs_config": "answers must obey a JSON schema",
-    "runner": "the model writes text",
+    "runner": "the model writes text, or as an encoder gives out its hidden states",
+    "convert": "as `runner`",
+    "pooler_config": "as `runner`",
     "hf_token": "it comes from the environment variable HF_TOKEN, because settings are written to disk",
     "tokenizer_revision": "it follows `revision`",
     "mm_processor_kwargs": "it is the setting `processor`",
     "use_tqdm_on_load": "progress is shown by this program",
 }
-
 
 EXAMPLE = "Qwen/Qwen2.5-VL-7B-Instruct"
 
@@ -76,9 +77,14 @@ class VllmSettings(Settings):
     @field_validator("extra")
     @classmethod
     def _without_own_setting(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        for name in extra:
-            if name in cls.model_fields:
-                raise ValueError(f"{name} has a setting of its own beside `extra`; write it there")
-            if name in FIXED:
-                raise ValueError(f"{name} is fixed: {FIXED[name]}; leave it out")
-        return extra
+        return refuse_own_settings(extra, cls)
+
+
+def refuse_own_settings(extra: dict[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+    """`extra` as it is. Raises ValueError for what has a setting of its own in `section`, or is fixed."""
+    for name in extra:
+        if name in section.model_fields:
+            raise ValueError(f"{name} has a setting of its own beside `extra`; write it there")
+        if name in FIXED:
+            raise ValueError(f"{name} is fixed: {FIXED[name]}; leave it out")
+    return extra

@@ -39,10 +39,11 @@ def architecture(config: Mapping[str, Any]) -> str:
     return str(names[0]) if isinstance(names, list) and names else str(config["model_type"])
 
 
-def check_files(checkpoint: Checkpoint, has_own_template: bool) -> None:
+def check_files(checkpoint: Checkpoint, has_own_template: bool, setting: str = "teacher.vllm.model") -> None:
     """Raises UserError for a model without tokenizer, picture processor or chat template.
 
     has_own_template  the engine knows a chat template for this kind of model
+    setting           dotted path that names the model, for messages
     """
     model = checkpoint.model
     if not _has_any(checkpoint, TOKENIZER):
@@ -53,7 +54,7 @@ def check_files(checkpoint: Checkpoint, has_own_template: bool) -> None:
     if not _has_any(checkpoint, PROCESSOR):
         raise UserError(
             f"model {model} has no picture processor (neither {' nor '.join(PROCESSOR)}), so it reads text "
-            "alone; choose a multimodal model as teacher.vllm.model"
+            f"alone; choose a multimodal model as {setting}"
         )
     if not has_own_template and not _has_chat_template(checkpoint):
         raise UserError(

@@ -20,7 +20,7 @@ from pipeline.doctor import doctor, examine
 from pipeline.finding import Finding
 from pipeline.import_probe import probe
 from pipeline.machine import Disk, Gpu, Machine
-from pipeline.model_checks import check_encoder, check_vllm_model
+from pipeline.model_checks import architectures, check_encoder, check_vllm_model
 from pipeline.needs import Needs, needs_of
 from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
 from stages.teacher.server_settings import ServerSettings
@@ -238,6 +238,20 @@ def test_vllm_absent_broken_or_of_the_wrong_build(distribution: Callable[..., No
     wrong = package_checks.check_vllm(whole, BARE, VLLM)
     assert wrong.state == "missing"
     assert "is the build for GPUs, and there is none here" in wrong.found
+
+
+@pytest.mark.usefixtures("no_vllm")
+def test_an_encoder_alone_may_need_vllm(chat_model: Path) -> None:
+    settings = TextEncoderSettings(source="vllm", model=str(chat_model))
+    needs = Needs({}, {}, {"embed.text": settings}, False, ())
+    found = package_checks.check_vllm(None, BARE, needs)
+    assert (found.state, found.found) == ("missing", "not installed")
+    assert "or take encoders whose source is transformers" in found.mend
+    assert architectures(needs) == ["Idefics3ForConditionalGeneration"]
+    facts = {"fault": "", "version": "0.32.0", "architectures": {"Idefics3ForConditionalGeneration": "x"}}
+    named = {one.name: one for one in check_encoder("embed.text", settings, True, facts)}
+    assert named["embed.text encoder"].found == "up to 128 tokens of 128, pooled to 128"
+    assert named["embed.text architecture"].state == "missing"
 
 
 def test_a_torchvision_for_another_torch(package: Callable[[str, str], None]) -> None:
