@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from stages.data.swig import DataSet
 from stages.plural import counted
 from stages.reporter import Reporter
 from stages.teacher import encoders
-from stages.teacher.contrast import ContrastChooser, nouns_by_role
+from stages.teacher.contrast import ContrastChooser
 from stages.teacher.embed import Embedder, Encoders
 from stages.teacher.encoder import TextEncoder
 from stages.teacher.engine import Engines
@@ -23,6 +24,7 @@ from stages.teacher.generate import Generator
 from stages.teacher.jsonl_texts import read_jsonl, with_texts
 from stages.teacher.label_store import find_labels, store_labels
 from stages.teacher.request_keys import RequestKeys
+from stages.teacher.role_nouns import count_nouns
 from stages.teacher.shard import Shard
 
 
@@ -142,11 +144,12 @@ def contrast_chooser(workspace: Workspace, encoder: TextEncoder, keep: bool = Tr
     data, config = workspace.data, workspace.config
     given = (workspace.store, data.vocabulary, encoder, config.embed)
     vectors = store_labels(*given, workspace.producer) if keep else find_labels(*given)
+    trained = Counter(sample.verb for sample in data.split("train"))
     return ContrastChooser(
         data.vocabulary,
         vectors["verbs"],
-        allowed={verb for verb, subset in data.subset_of.items() if subset != "unseen"},
-        role_nouns=nouns_by_role(sample for sample in data.samples if sample.split == "train"),
+        verb_counts={verb: trained[verb] for verb, subset in data.subset_of.items() if subset != "unseen"},
+        role_nouns=count_nouns(data.split("train"), data.vocabulary),
         k=config.teacher.contrast_k,
         seed=config.teacher.seed,
         noun_vectors=vectors["nouns"],

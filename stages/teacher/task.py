@@ -30,7 +30,7 @@ class TaskMaker:
     terms      what decides all rows alike, by name and as text
 
     deciders   identities of the engine, the rules and the judging model, if any: what decides all rows alike
-    known      request keys worked out by earlier calls: choosing contrasts anew takes minutes for SWiG
+    known      request keys worked out by earlier calls: half a minute for SWiG without them
     """
 
     def __init__(

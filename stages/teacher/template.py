@@ -14,10 +14,11 @@ from cache.kinds import KINDS, Kind
 from stages.data.sample import Box, Sample
 from stages.data.vocabulary import Vocabulary
 from stages.teacher.engine import Answer, Request
+from stages.teacher.role_nouns import annotated_nouns
 from stages.teacher.sentence import noun_phrase, sentence, to_words
 from stages.teacher.word_judge import word_verdicts
 
-TEMPLATE_VERSION = 1  # enters the request key: raise it when the same request would get another answer
+TEMPLATE_VERSION = 2  # enters the request key: raise it when the same request would get another answer
 
 # What stands around a clause. No word here is in -ing form: it could be a verb of the vocabulary, and a
 # rationale names no verb but its own.
@@ -48,9 +49,10 @@ _SMALL, _LARGE, _WHOLE = 0.08, 0.4, 0.85  # bounds on the share of the area
 class TemplateEngine:
     """Answers every request at once, from its sample and contrast; the seed picks the wording.
 
-    A negative glimpse gives the annotated nouns to the wrong verb, as far as it has the same roles; a
-    negative gaze puts the wrong nouns in the annotated places. The negative of an aspect has the wording of
-    its positive, so that nothing but the content tells them apart.
+    A negative glimpse gives the annotated nouns to the wrong verb: to the roles it shares, and those left
+    over to its others, so that the nouns on both sides are the same as far as can be. A negative gaze puts
+    the wrong nouns in the annotated places, and leaves what nothing is surely wrong for. The negative of an
+    aspect has the wording of its positive, so that nothing but the content tells them apart.
 
     Asked for verdicts, it compares the texts with the annotation's words.
     """
@@ -76,10 +78,14 @@ class TemplateEngine:
 
     def _text(self, kind: Kind, request: Request) -> str:
         sample, contrast, positive = request.sample, request.contrast, kind.polarity == "positive"
-        verb = sample.verb if positive else contrast.verb
+        verb, nouns = sample.verb, annotated_nouns(sample, self._vocabulary)
+        if not positive:
+            verb = contrast.verb
+            wrong = nouns | dict(contrast.nouns) if contrast.nouns else {}
+            nouns = self._given_to(verb, nouns) if kind.aspect == "glimpse" else wrong
         if kind.aspect == "glimpse":
-            return self._glimpse(verb, _annotated(sample), request.seed)
-        return self._gaze(verb, sample, _annotated(sample) if positive else contrast.nouns, request.seed)
+            return self._glimpse(verb, nouns, request.seed)
+        return self._gaze(verb, sample, nouns, request.seed)
 
     def _glimpse(self, verb: str, nouns: Mapping[str, str], seed: int) -> str:
         vocabulary = self._vocabulary
@@ -88,6 +94,13 @@ class TemplateEngine:
         somebody = not clause.startswith(to_words(verb)[0])
         wordings = _GLIMPSES if somebody else _GLIMPSES_OF_NOBODY
         return _one_of(wordings, seed, "glimpse").format(verb=verb, clause=clause)
+
+    def _given_to(self, verb: str, nouns: Mapping[str, str]) -> dict[str, str]:
+        roles = self._vocabulary.frames[verb].roles
+        given = {role: nouns[role] for role in roles if role in nouns}
+        free = [role for role in roles if role not in nouns]
+        left = [noun for role, noun in nouns.items() if role not in given]
+        return given | dict(zip(free, left, strict=False))
 
     def _gaze(self, verb: str, sample: Sample, nouns: Mapping[str, str], seed: int) -> str:
         if not nouns:
@@ -100,14 +113,6 @@ class TemplateEngine:
                 where = _where(box, sample.width, sample.height) if box else _NOWHERE
                 sentences.append(_capital(wording.format(noun=noun, role=role, where=where)))
         return " ".join(sentences)
-
-
-def _annotated(sample: Sample) -> dict[str, str]:
-    """Role -> the noun most annotators gave it, the earlier annotator's at a tie; filled roles alone."""
-    filled = {
-        role: [noun for noun in three if noun] for role, three in zip(sample.roles, sample.nouns, strict=True)
-    }
-    return {role: max(nouns, key=nouns.count) for role, nouns in filled.items() if nouns}
 
 
 def _where(box: Box, width: int, height: int) -> str:

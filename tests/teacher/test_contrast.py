@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +15,24 @@ from cache.errors import UserError
 from stages.data.sample import Sample
 from stages.data.vocabulary import Vocabulary
 from stages.teacher import contrast as contrast_module
-from stages.teacher.contrast import CATCH_ALL, ContrastChooser, nouns_by_role
+from stages.teacher.contrast import ContrastChooser
+from stages.teacher.role_nouns import CATCH_ALL, RoleUse, annotated_nouns, count_nouns
 from tests.teacher.examples import GLOSSES, VOCABULARY, jumping
 from tests.teacher.strategies import samples
 
 VERBS = VOCABULARY.verbs
-NOUNS = {role: tuple(GLOSSES) for role in VOCABULARY.roles}
+
+
+def use(nouns: Iterable[str]) -> RoleUse:
+    """Each of the nouns as frequent as any other."""
+    return RoleUse(dict.fromkeys(nouns, 1), {})
+
+
+def equally(verbs: Iterable[str] = VERBS) -> dict[str, int]:
+    return dict.fromkeys(verbs, 1)
+
+
+NOUNS = {role: use(GLOSSES) for role in VOCABULARY.roles}
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,7 +49,7 @@ def chooser(
 ) -> ContrastChooser:
     vectors = NOUN_VECTORS if nouns else None
     return ContrastChooser(
-        VOCABULARY, VECTORS, set(VERBS) if allowed is None else allowed, NOUNS, k, seed, vectors
+        VOCABULARY, VECTORS, equally(VERBS if allowed is None else allowed), NOUNS, k, seed, vectors
     )
 
 
@@ -50,7 +64,7 @@ def test_the_nearest_allowed_verbs_are_found_nearest_first() -> None:
 
 def test_equally_near_verbs_are_ordered_by_the_vocabulary() -> None:
     same = np.full((len(VERBS), 2), 0.5, np.float32)
-    chosen = ContrastChooser(VOCABULARY, same, set(VERBS), NOUNS, 2, 0).nearest_verbs("jumping")
+    chosen = ContrastChooser(VOCABULARY, same, equally(), NOUNS, 2, 0).nearest_verbs("jumping")
     assert chosen == ["diving", "swimming"]
 
 
@@ -95,8 +109,8 @@ def test_the_order_of_the_pictures_does_not_matter() -> None:
 
 
 def test_a_noun_that_joins_changes_only_the_contrasts_it_wins() -> None:
-    fewer = {role: nouns[:-1] for role, nouns in NOUNS.items()}
-    before = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), fewer, 3, 0)
+    fewer = {role: use(list(GLOSSES)[:-1]) for role in NOUNS}
+    before = ContrastChooser(VOCABULARY, VECTORS, equally(), fewer, 3, 0)
     after = chooser()
     pictures = [
         Sample(f"{n}.jpg", *(getattr(jumping(), name) for name in Sample.__slots__[1:])) for n in range(60)
@@ -107,7 +121,7 @@ def test_a_noun_that_joins_changes_only_the_contrasts_it_wins() -> None:
         if before.choose(picture) != after.choose(picture)
     ]
     assert 0 < len(changed) < 40
-    assert {new for old, new in changed if old != new} == {NOUNS["agent"][-1]}
+    assert {new for old, new in changed if old != new} == {list(GLOSSES)[-1]}
 
 
 def test_with_vectors_the_nouns_are_near_ones() -> None:
@@ -121,17 +135,28 @@ def test_with_vectors_the_nouns_are_near_ones() -> None:
     assert wrong == max(usable, key=lambda noun: near[index[noun]])
 
 
+def test_nothing_is_surely_wrong_for_a_noun_that_fits_everything() -> None:
+    """A picture taken outdoors may well show a field: it is wrong only where no other role has a noun."""
+    outdoors = "n00000007"
+    alone = chooser(nouns=True).choose(jumping({"place": outdoors})).nouns
+    beside = chooser(nouns=True).choose(jumping({"agent": "n00000001", "place": outdoors})).nouns
+    assert (set(alone), set(beside)) == ({"place"}, {"agent"})
+    sample = replace(jumping(), roles=("place",), nouns=((outdoors, "n00000011", outdoors),), boxes=(None,))
+    assert chooser(nouns=True).choose(sample).nouns.keys() == {"place"}
+    assert annotated_nouns(sample, VOCABULARY) == {"place": "n00000011"}
+
+
 def test_a_role_without_a_wrong_noun_is_left_out() -> None:
-    only_horses = {"agent": ("n00000003", "n00000004", "n00000010")}
-    choice = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), only_horses, 3, 0)
+    only_horses = {"agent": use(("n00000003", "n00000004", "n00000010"))}
+    choice = ContrastChooser(VOCABULARY, VECTORS, equally(), only_horses, 3, 0)
     assert choice.choose(jumping({"agent": "n00000003", "place": "n00000011"})).nouns == {}
 
 
 def test_a_noun_called_like_a_verb_nobody_may_name_is_not_used() -> None:
-    pools = {"agent": ("n00000008",)}  # swimming pool
+    pools = {"agent": use(("n00000008",))}  # swimming pool
     sample = jumping({"agent": "n00000001"})
-    free = ContrastChooser(VOCABULARY, VECTORS, set(VERBS), pools, 3, 0)
-    bound = ContrastChooser(VOCABULARY, VECTORS, set(VERBS) - {"swimming"}, pools, 3, 0)
+    free = ContrastChooser(VOCABULARY, VECTORS, equally(), pools, 3, 0)
+    bound = ContrastChooser(VOCABULARY, VECTORS, equally(set(VERBS) - {"swimming"}), pools, 3, 0)
     assert free.choose(sample).nouns == {"agent": "n00000008"}
     assert bound.choose(sample).nouns == {}
 
@@ -173,7 +198,8 @@ def test_the_wrong_nouns_are_the_k_nearest_to_what_all_annotators_said(
         apart = [n for n in usable if not any(words[n] <= t or t <= words[n] for t in true)]
         chosen = {contrast[role] for contrast in found if role in contrast}
         assert chosen <= set(apart[:k] if filled else [])
-        assert len(chosen) > min(len(apart), k) / 2 or not filled, "drawn from all of them"
+        if chosen or any(true_words - CATCH_ALL for true_words in true):
+            assert len(chosen) > min(len(apart), k) / 2, "drawn from all of them"
 
 
 def test_a_memory_that_is_full_changes_no_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,22 +210,25 @@ def test_a_memory_that_is_full_changes_no_contrast(monkeypatch: pytest.MonkeyPat
     ]
     wide = chooser(nouns=True)
     expected = [wide.choose(picture) for picture in pictures]
-    monkeypatch.setattr(contrast_module, "_DRAWN_KEPT", 4)
+    monkeypatch.setattr(contrast_module, "_POOLS_KEPT", 4)
     narrow = chooser(nouns=True)
     found = []
     for picture in pictures:
         found.append(narrow.choose(picture))
-        assert len(narrow._drawn) <= 4 + len(picture.roles)
+        assert len(narrow._pools) <= 4 + len(picture.roles)
     assert found == expected
-    assert len(wide._drawn) > 10
+    assert len(wide._pools) > 10
 
 
 OTHER_GLOSSES = {**GLOSSES, "n00000003": ("pony",)}
 OTHERS: dict[str, dict[str, Any]] = {
     "k": {"k": 4},
     "seed": {"seed": 1},
-    "allowed": {"allowed": set(VERBS[1:])},
-    "role_nouns": {"role_nouns": {**NOUNS, "agent": NOUNS["agent"][1:]}},
+    "allowed": {"verb_counts": equally(VERBS[1:])},
+    "verb_counts": {"verb_counts": {**equally(), "jumping": 2}},
+    "role_nouns": {"role_nouns": {**NOUNS, "agent": use(list(GLOSSES)[1:])}},
+    "noun counts": {"role_nouns": {**NOUNS, "agent": RoleUse({**NOUNS["agent"].nouns, "n00000001": 2}, {})}},
+    "fillings": {"role_nouns": {**NOUNS, "agent": RoleUse(NOUNS["agent"].nouns, {("n00000001",): 1})}},
     "verb_vectors": {"verb_vectors": VECTORS[::-1].copy()},
     "noun_vectors": {"noun_vectors": NOUN_VECTORS[::-1].copy()},
     "no noun_vectors": {"noun_vectors": None},
@@ -212,14 +241,14 @@ OTHERS: dict[str, dict[str, Any]] = {
 def identity(
     vocabulary: Vocabulary = VOCABULARY,
     verb_vectors: NDArray[np.float32] = VECTORS,
-    allowed: set[str] | None = None,
-    role_nouns: dict[str, tuple[str, ...]] = NOUNS,
+    verb_counts: dict[str, int] | None = None,
+    role_nouns: dict[str, RoleUse] = NOUNS,
     k: int = 3,
     seed: int = 0,
     noun_vectors: NDArray[np.float32] | None = NOUN_VECTORS,
 ) -> str:
-    verbs = set(VERBS) if allowed is None else allowed
-    return ContrastChooser(vocabulary, verb_vectors, verbs, role_nouns, k, seed, noun_vectors).identity
+    counts = verb_counts or equally()
+    return ContrastChooser(vocabulary, verb_vectors, counts, role_nouns, k, seed, noun_vectors).identity
 
 
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
@@ -228,8 +257,8 @@ def test_whatever_decides_the_choices_is_in_the_identity(change: dict[str, Any])
 
 
 def test_the_same_inputs_have_one_identity() -> None:
-    same = {role: list(reversed(nouns)) for role, nouns in reversed(NOUNS.items())}
-    given = (VOCABULARY, VECTORS.copy(), set(VERBS), same, 3, 0, NOUN_VECTORS.copy())
+    same = {role: use(GLOSSES) for role in reversed(NOUNS)}
+    given = (VOCABULARY, VECTORS.copy(), equally(reversed(VERBS)), same, 3, 0, NOUN_VECTORS.copy())
     assert ContrastChooser(*given).identity == identity()
 
 
@@ -238,12 +267,59 @@ def test_one_allowed_verb_is_refused() -> None:
         chooser({"jumping"})
 
 
-def test_nouns_by_role_gathers_what_any_annotator_said() -> None:
-    sample = jumping({"agent": "n00000003"})
-    assert nouns_by_role([sample, jumping({"agent": "n00000001", "place": "n00000011"})]) == {
-        "agent": ("n00000001", "n00000003"),
-        "destination": (),
-        "obstacle": (),
-        "place": ("n00000011",),
-        "source": (),
+def test_nouns_count_by_most_annotators_word() -> None:
+    (first, second), place = (jumping({"agent": noun}) for noun in ("n00000003", "n00000001")), "n00000011"
+    split = replace(first, nouns=(("n00000004", "n00000003", "n00000003"), *first.nouns[1:]))
+    found = count_nouns([split, second, jumping({"agent": "n00000001", "place": place})], VOCABULARY)
+    assert found == {
+        "agent": RoleUse(
+            {"n00000001": 2, "n00000003": 1, "n00000004": 0},
+            {("n00000001",) * 3: 2, ("n00000003", "n00000003", "n00000004"): 1},
+        ),
+        "place": RoleUse({place: 1}, {(place,) * 3: 1}),
     }
+
+
+@pytest.mark.parametrize("with_vectors", [False, True])
+def test_wrong_verbs_and_nouns_are_as_frequent_as_true_ones(with_vectors: bool) -> None:
+    """Drawn evenly, the rare ones would come four times too often and give every negative away."""
+    verbs = ("diving", "swimming", "building", "juggling")  # each with an agent
+    agents = ("n00000001", "n00000002", "n00000003", "n00000005", "n00000006", "n00000009")
+    pictures = []
+    for number in range(3000):
+        verb = verbs[(0, 0, 0, 1, 1, 2, 2, 3)[number % 8]]
+        agent = agents[(0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5)[number % 11]]
+        pictures.append(
+            replace(jumping(), image=f"{number}.jpg", verb=verb, roles=("agent",), nouns=((agent,) * 3,),
+                    boxes=(None,))
+        )  # fmt: skip
+    counts = Counter(picture.verb for picture in pictures)
+    choice = ContrastChooser(
+        VOCABULARY,
+        VECTORS,
+        counts,
+        count_nouns(pictures, VOCABULARY),
+        5,
+        0,
+        NOUN_VECTORS if with_vectors else None,
+    )
+    contrasts = [choice.choose(picture) for picture in pictures]
+    wrong_verbs = Counter(contrast.verb for contrast in contrasts)
+    for verb in verbs:
+        assert wrong_verbs[verb] == pytest.approx(counts[verb], rel=0.1)
+    true = Counter(picture.nouns[0][0] for picture in pictures)
+    wrong = Counter(contrast.nouns["agent"] for contrast in contrasts)
+    for agent in agents if with_vectors else ():
+        assert wrong[agent] == pytest.approx(true[agent], rel=0.15)
+    assert wrong[agents[0]] > 1.5 * wrong[agents[-1]]
+
+
+def test_a_noun_that_is_nowhere_most_annotators_word_is_wrong_where_there_is_no_other() -> None:
+    never, often = "n00000005", "n00000003"
+    for counts, expected in (({often: 9, never: 0}, often), ({never: 0}, never)):
+        choice = ContrastChooser(
+            VOCABULARY, VECTORS, equally(), {"agent": RoleUse(counts, {})}, 3, 0, NOUN_VECTORS
+        )
+        for number in range(20):
+            sample = replace(jumping({"agent": "n00000001"}), image=f"{number}.jpg")
+            assert choice.choose(sample).nouns["agent"] == expected

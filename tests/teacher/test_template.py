@@ -14,6 +14,7 @@ from stages.teacher.contrast import ContrastChooser
 from stages.teacher.engine import Contrast
 from stages.teacher.judge import judge
 from stages.teacher.parse import parse_answer
+from stages.teacher.role_nouns import RoleUse
 from stages.teacher.settings import JudgeSettings
 from stages.teacher.template import TemplateEngine
 from tests.teacher.examples import VOCABULARY, jumping, request, swig_vocabulary
@@ -67,6 +68,19 @@ def test_positive_and_negative_differ_in_content_alone() -> None:
         assert positive == frame(answer[KINDS[1]], "diving", "a man is diving outdoors")
 
 
+def test_a_role_without_a_wrong_noun_keeps_the_annotated_one() -> None:
+    """Left out, it would be known by being missing."""
+    negative = texts(jumping(), Contrast("diving", {"agent": "n00000002"}))[Kind("gaze", "negative")]
+    assert "woman" in negative
+    assert "Outdoors is the place" in negative
+
+
+def test_a_wrong_verb_gets_the_nouns_of_roles_it_has_not() -> None:
+    """So a negative glimpse is not known by the nouns that are missing."""
+    answer = texts(jumping(), Contrast("building", {}), 0)
+    assert "a man is building water outdoors" in answer[KINDS[1]]
+
+
 def test_a_verb_of_nobody_and_a_picture_of_nothing_still_give_sentences() -> None:
     sample = Sample("s.jpg", "train", "snowing", 10, 10, ("place",), (("", "", ""),), (None,))
     answer = texts(sample, Contrast("standing", {}))
@@ -108,8 +122,13 @@ def chooser_over(vocabulary_name: str) -> tuple[Vocabulary, ContrastChooser]:
     vocabulary = swig_vocabulary() if vocabulary_name == "swig" else VOCABULARY
     vectors = np.random.default_rng(0).normal(size=(len(vocabulary.verbs), 8)).astype(np.float32)
     known = sorted(vocabulary.glosses)
-    nouns = {role: tuple(known[i % 40 :: 40] + known[:20]) for i, role in enumerate(vocabulary.roles)}
-    return vocabulary, ContrastChooser(vocabulary, vectors, set(vocabulary.verbs), nouns, k=4, seed=0)
+    nouns = {
+        role: RoleUse(dict.fromkeys(known[i % 40 :: 40] + known[:20], 1), {})
+        for i, role in enumerate(vocabulary.roles)
+    }
+    return vocabulary, ContrastChooser(
+        vocabulary, vectors, dict.fromkeys(vocabulary.verbs, 1), nouns, k=4, seed=0
+    )
 
 
 @settings(max_examples=150, deadline=None)
