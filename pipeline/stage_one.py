@@ -21,7 +21,7 @@ from stages.teacher.embed import Embedder, Encoders
 from stages.teacher.encoder import TextEncoder
 from stages.teacher.engine import Engines
 from stages.teacher.generate import Generator
-from stages.teacher.jsonl_texts import read_jsonl, with_texts
+from stages.teacher.jsonl_texts import left_out, read_jsonl, with_texts
 from stages.teacher.label_store import find_labels, store_labels
 from stages.teacher.request_keys import RequestKeys
 from stages.teacher.role_nouns import count_nouns
@@ -106,12 +106,8 @@ def _training_texts(workspace: Workspace) -> DataSet:
     if settings.engine != "jsonl" or settings.jsonl is None:
         return data
     texts = read_jsonl(settings.jsonl)
-    training = {sample.image for sample in data.split("train")}
-    if unknown := texts.keys() - training:
-        workspace.console.say(
-            f"note: {len(unknown)} of {len(texts)} lines of {settings.jsonl} name no training picture and "
-            f"are left out, e.g. {min(unknown)!r}"
-        )
+    for note in left_out(settings.jsonl, data, texts):
+        workspace.console.say(f"note: {note}")
     return with_texts(data, texts)
 
 

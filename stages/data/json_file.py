@@ -26,7 +26,8 @@ class RepeatedKeys(dict[str, Any]):
         self.repeats = {key: found for key, found in values.items() if len(found) > 1}
 
 
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What `json` makes of the pairs of an object, given it as `object_pairs_hook`; see `RepeatedKeys`."""
     plain = dict(pairs)
     return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
 
@@ -39,7 +40,7 @@ def read_json_object(path: Path, holds: str) -> dict[str, Any]:
     """
     text = read_text(path, holds)
     try:
-        value = json.loads(text, object_pairs_hook=_json_object)
+        value = json.loads(text, object_pairs_hook=json_object)
     except json.JSONDecodeError as reason:
         raise UserError(
             f"{path}, line {reason.lineno}, column {reason.colno}: not JSON ({reason.msg}); "
