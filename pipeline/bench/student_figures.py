@@ -44,4 +44,6 @@ def _limits(data: Mapping[str, Any]) -> str:
     ]
     place = f"{data['device']}, {data['threads']} threads"
     rounds = f"medians of {data['rounds']} rounds of {data['steps']} steps each"
-    return "\n".join([*lines, f"on {place}; {rounds}; `train.precision: auto` takes {data['precision']} here"])
+    return "\n".join(
+        [*lines, f"on {place}; {rounds}; `train.precision: auto` takes {data['precision']} here"]
+    )
