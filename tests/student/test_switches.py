@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.student.alignment import NEGATIVE_GAZE, NEGATIVE_GLIMPSE
 from stages.student.objective import Objective
+from stages.student.precision import computing
 from stages.student.settings import LossSettings
 
 SCENE = ("verb_distill", "verb_negative", "verb_anchor")
@@ -151,3 +152,31 @@ def test_negative_text_matters_only_where_negatives_are_on(make_world: Callable[
     on, off = total(), total(negatives=False)
     assert on[0] != on[1]
     assert off[0] == off[1]
+
+
+@pytest.mark.parametrize(
+    ("switches", "losses"),
+    [
+        ({"as_released": True}, {}),
+        ({"text_queries": False, "learned_scale": False, "prompts": False}, {}),
+        ({"scene_distill": False}, {}),
+        ({}, {"contrast": "infonce"}),
+    ],
+)
+def test_every_switch_gives_nearly_the_same_terms_in_bf16(
+    make_world: Callable[..., Any], switches: dict[str, bool], losses: dict[str, str]
+) -> None:
+    world = make_world(**switches)
+    world.student.eval()
+    objective, batch = world.objective(LossSettings.model_validate(losses)), batch_of(world)
+    batch = replace(batch, vision=batch.vision.bfloat16())  # as a bank may hold it
+    batch = replace(batch, teacher=replace(batch.teacher, text=batch.teacher.text.bfloat16()))
+    fp32 = objective(batch, world.labels, world.candidates)
+    with computing(torch.device("cpu"), "bf16"):
+        bf16 = objective(batch, world.labels, world.candidates)
+    assert bf16.total.item() != fp32.total.item()
+    for name, term in fp32.terms.items():
+        assert bf16.terms[name].dtype == torch.float32, name
+        assert bf16.terms[name].item() == pytest.approx(term.item(), rel=0.05, abs=0.01), name
+    bf16.total.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in objective.parameters())
