@@ -329,6 +329,7 @@ def test_compare_averages_runs_that_differ_in_the_seed_alone(finished: Config, s
     assert group["figures"]["top1.verb"]["seen"] == {
         "mean": metrics["subsets"]["seen"]["top1"]["verb"],
         "deviation": 0.0,
+        "half_interval": 0.0,
     }
     assert shell.run("compare", finished.run_dir / "store") == 2
     assert "holds no evaluated run (no config.yaml)" in shell.err
