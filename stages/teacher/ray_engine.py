@@ -12,11 +12,14 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
 from cache.errors import MachineError, UserError
+from stages.plural import counted
+from stages.printable import printable
 from stages.reporter import SilentReporter
 from stages.teacher.engine import Answer, Request
 from stages.teacher.engine_worker import Maker, Say
@@ -33,14 +36,27 @@ ENVIRONMENT = {
 }
 LOGS = "/tmp/ray/session_latest/logs"
 _FAREWELL = 30.0  # seconds given to engines to close
+DOUBTS = 3  # shards that fail with none finished in between: then it is the cluster, not they
+
+Shard = list[Request]
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A shard that failed as often as is allowed; another one that finishes shows that it is to blame."""
+
+    shard: Shard
+    reason: MachineError
+    why: str
 
 
 class RayEngine:
     """Hands shards of requests to Ray workers; joins or starts the cluster at the first request.
 
     Ray places the workers, starts those that died again and repeats their shards, on other nodes where one is
-    lost: nothing of a shard has come back before, so nothing comes twice. Only when `restarts` are used up is
-    it an error, and everything finished is kept.
+    lost: nothing of a shard has come back before, so nothing comes twice. One that still fails when
+    `restarts` are used up is set aside: its requests are answered with an error, and the others go on with a
+    new worker. Where `DOUBTS` of them fail in a row, or no shard ever finished, the cluster is at fault.
 
     make  makes an engine that says its lines through its argument; is pickled, so nodes need this package
     """
@@ -51,7 +67,10 @@ class RayEngine:
         self._reference = make(self._say)  # never loaded: it tells its identity
         self._workers: list[Any] = []
         self._own_cluster = False
-        self._open: dict[Any, int] = {}  # a shard's object reference -> the worker's number
+        self._open: dict[Any, tuple[int, Shard]] = {}  # a shard's object reference -> the worker's number
+        self._again: list[Shard] = []  # lost with a worker that another shard ended
+        self._doubts: list[_Doubt] = []
+        self._finished = 0  # shards
 
     def identity(self) -> Mapping[str, Any]:
         """That of the engine: where it runs decides no answer."""
@@ -60,19 +79,21 @@ class RayEngine:
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         """See `Engine.answer`. Takes requests a shard at a time; the last one may be smaller.
 
-        Raises UserError where Ray is missing or the cluster too small, MachineError where a shard failed as
-        often as `restarts` allow.
+        Raises UserError where Ray is missing or the cluster too small, MachineError where shards fail as
+        often as `restarts` allow and the cluster is to blame.
         """
         self._start()
+        self._again, self._doubts = [], []
         source = iter(requests)
         try:
             while True:
                 self._hand_out(source)
                 if not self._open:
+                    yield from self._set_aside()
                     return
                 yield from self._collect()
         finally:
-            if self._open:  # no later call may meet answers to this one
+            if self._open or self._doubts:  # no later call may meet answers to this one, or a dead worker
                 self._drop_workers()
 
     def close(self) -> None:
@@ -95,15 +116,20 @@ class RayEngine:
         self._own_cluster = _connect(self.settings.address) or self._own_cluster
         import ray
 
-        settings = self.settings
         self._check_room(ray.cluster_resources())  # type: ignore[no-untyped-call]
+        self._workers = [self._new_worker() for _ in range(self.settings.workers)]
+
+    def _new_worker(self) -> Any:
+        import ray
+
+        settings = self.settings
         actor = ray.remote(
             num_cpus=settings.cpus_per_worker,
             num_gpus=settings.gpus_per_worker,
             max_restarts=settings.restarts,
             max_task_retries=settings.restarts,
         )(RayWorker)
-        self._workers = [actor.remote(self._make) for _ in range(settings.workers)]
+        return actor.remote(self._make)
 
     def _check_room(self, there: Mapping[str, float]) -> None:
         """Workers that find no place would be waited for without an end; a cluster elsewhere may grow."""
@@ -124,16 +150,17 @@ class RayEngine:
     def _hand_out(self, source: Iterator[Request]) -> None:
         """Gives each worker up to `SHARDS_AHEAD` shards, the idlest first, as far as there are requests."""
         while len(self._open) < SHARDS_AHEAD * len(self._workers):
-            shard = list(islice(source, self.settings.requests_per_shard))
+            each = self.settings.requests_per_shard
+            shard = self._again.pop(0) if self._again else list(islice(source, each))
             if not shard:
                 return
-            held = list(self._open.values())
+            held = [number for number, _ in self._open.values()]
             idlest = min(range(len(self._workers)), key=held.count)
             answer = self._workers[idlest].answer.options(retry_exceptions=[MachineError])
-            self._open[answer.remote(shard)] = idlest
+            self._open[answer.remote(shard)] = (idlest, shard)
 
     def _collect(self) -> Iterator[Answer]:
-        """Waits for a shard and yields its answers."""
+        """Waits for a shard and yields its answers, and those of the shards that it shows to be at fault."""
         import ray
         from ray.exceptions import RayError
 
@@ -141,20 +168,65 @@ class RayEngine:
         try:
             result: ShardResult = ray.get(done)
         except RayError as reason:
-            raise self._explain(reason) from reason
-        self._tell(self._open.pop(done), result.lines)
+            self._doubt(done, reason)
+            return
+        number, _ = self._open.pop(done)
+        self._finished += 1
+        self._tell(number, result.lines)
         yield from result.answers
+        yield from self._set_aside()
 
-    def _explain(self, reason: Exception) -> Exception:
-        settings, cause = self.settings, getattr(reason, "cause", None)
+    def _doubt(self, done: Any, reason: Exception) -> None:
+        """Gives the shard up for now, and its worker another life with the shards that waited there.
+
+        Raises UserError or MachineError where it is not the shard that is to blame.
+        """
+        import ray
+
+        why = self._why(reason)
+        number, _ = self._open[done]
+        own = [reference for reference, (holder, _) in self._open.items() if holder == number]
+        died = getattr(reason, "cause", None) is None  # with all its shards, of which it works on the oldest
+        shards = {reference: self._open.pop(reference)[1] for reference in own}
+        shard = shards.pop(own[0] if died else done)
+        self._again += shards.values()
+        self._doubts.append(_Doubt(shard, self._failure(len(shard), why), why))
+        if len(self._doubts) >= DOUBTS:
+            raise self._doubts[0].reason from reason
+        ray.kill(self._workers[number])
+        self._workers[number] = self._new_worker()
+
+    def _set_aside(self) -> Iterator[Answer]:
+        """Answers with an error for the shards in doubt. Raises MachineError where no shard ever finished."""
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            if not self._finished:
+                raise doubt.reason
+            tries, smaller = self.settings.restarts + 1, max(1, self.settings.requests_per_shard // 8)
+            name = _name(doubt.shard)
+            self._say(
+                f"{name} set aside: it failed {tries} times on the Ray cluster ({doubt.why}). The others go "
+                "on. Ask again in smaller shards to find the one at fault: `mipd-pipe generate-rationales "
+                f"--retry-failed --set teacher.ray.requests_per_shard={smaller}`"
+            )
+            error = f"{name} failed {tries} times on the Ray cluster: {doubt.why}"
+            yield from (Answer(request.key, "", "error", error=error) for request in doubt.shard)
+
+    def _why(self, reason: Exception) -> str:
+        """What a shard failed of. Raises UserError or MachineError where others would fail of it too."""
+        cause = getattr(reason, "cause", None)
         if isinstance(cause, UserError):
-            return UserError(f"a Ray worker: {cause}")
-        why = str(cause) if isinstance(cause, MachineError) else _fault(reason)
+            raise UserError(f"a Ray worker: {cause}") from reason
+        why = (str(cause) if isinstance(cause, MachineError) else _fault(reason)).rstrip(".")
+        if cause is None and "creation task" in plain(reason):
+            raise self._failure(self.settings.requests_per_shard, why) from reason
+        return why
+
+    def _failure(self, size: int, why: str) -> MachineError:
         return MachineError(
-            f"a shard of up to {settings.requests_per_shard} requests failed on the Ray cluster, repeated "
-            f"{settings.restarts} times (teacher.ray.restarts): {why.rstrip('.')}. The workers' own messages "
-            f"are in Ray's logs, by default in {LOGS} of their nodes. Everything finished is kept: run the "
-            "same command again"
+            f"a shard of {size} requests failed on the Ray cluster, repeated {self.settings.restarts} times "
+            f"(teacher.ray.restarts): {why}. The workers' own messages are in Ray's logs, by default in "
+            f"{LOGS} of their nodes. Everything finished is kept: run the same command again"
         )
 
     def _say_farewell(self) -> None:
@@ -178,6 +250,12 @@ class RayEngine:
         for worker in self._workers:
             ray.kill(worker)
         self._workers, self._open = [], {}
+
+
+def _name(shard: Shard) -> str:
+    """What a shard is called in messages: its size, and the pictures that it begins and ends with."""
+    first, last = printable(shard[0].sample.image), printable(shard[-1].sample.image)
+    return f"the shard of {counted(len(shard), 'request')} from {first} to {last}"
 
 
 def _fault(reason: Exception) -> str:

@@ -48,7 +48,7 @@ class Lookahead:
 
 
 class Faulty(Lookahead):
-    """Comes to grief at the request `key`: exits its process, or raises; with a file `mark`, only once."""
+    """Exits its process or raises at the request `key` ("" = any); with a file `mark`, only once."""
 
     def __init__(self, key: str, how: str, mark: Path | None, say: Say) -> None:
         super().__init__(1, say)
@@ -56,7 +56,7 @@ class Faulty(Lookahead):
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Answer]:
         for asked in requests:
-            if asked.key == self._key and not (self._mark and self._mark.exists()):
+            if self._key in ("", asked.key) and not (self._mark and self._mark.exists()):
                 self._fail()
             yield from super().answer([asked])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import MachineError, UserError
+from stages.plural import counted
 from stages.teacher.engine import Answer, Request
 from stages.teacher.engine_worker import Maker, Say
 from stages.teacher.ray_engine import RayEngine
@@ -51,8 +52,8 @@ def cluster() -> Iterator[Seen]:
 def opened(cluster: Seen) -> Iterator[Open]:
     engines: list[RayEngine] = []
 
-    def make(maker: Maker, **changes: object) -> RayEngine:
-        engines.append(RayEngine(maker, SETTINGS.model_copy(update=changes)))
+    def make(maker: Maker, say: Say | None = None, **changes: object) -> RayEngine:
+        engines.append(RayEngine(maker, SETTINGS.model_copy(update=changes), say))
         return engines[-1]
 
     yield make
@@ -92,17 +93,40 @@ def test_an_engine_that_dies_in_its_worker_is_loaded_anew(opened: Open, tmp_path
     assert mark.exists()
 
 
-@pytest.mark.parametrize(("how", "why"), [("exit", "The actor died"), ("machine", "the engine died")])
-def test_a_shard_that_fails_again_and_again_ends_the_run_and_keeps_the_rest(
-    opened: Open, how: str, why: str
+@pytest.mark.parametrize(
+    ("key", "how", "why", "workers"),
+    [("37", "exit", "The actor died", 2), ("3", "machine", "the engine died", 1), ("99", "exit", "actor", 1)],
+    ids=["in the middle", "the first", "the last"],
+)
+def test_a_shard_that_fails_again_and_again_is_set_aside_and_the_others_finish(
+    opened: Open, key: str, how: str, why: str, workers: int
 ) -> None:
-    kept: list[Answer] = []
-    with pytest.raises(MachineError, match=why) as found:
-        kept.extend(opened(faulty("37", how)).answer(numbered(100)))
-    assert "a shard of up to 7 requests failed on the Ray cluster, repeated 1 times" in str(found.value)
+    said: list[str] = []
+    requests, first = numbered(100), int(key) // 7 * 7
+    poisoned = {str(number) for number in range(first, min(first + 7, 100))}
+    answers = list(opened(faulty(key, how), said.append, workers=workers).answer(requests))
+    failed = [answer for answer in answers if answer.finish_reason == "error"]
+    assert {answer.key for answer in failed} == poisoned
+    assert texts([answer for answer in answers if answer not in failed]) == in_process(
+        [asked for asked in requests if asked.key not in poisoned]
+    )
+    (line,) = [line for line in said if "set aside" in line]
+    name = f"the shard of {counted(len(poisoned), 'request')} from jumping_1.jpg to jumping_1.jpg"
+    assert line.startswith(f"{name} set aside: ")
+    assert "it failed 2 times on the Ray cluster" in line
+    assert why in line
+    assert line.endswith("generate-rationales --retry-failed --set teacher.ray.requests_per_shard=1`")
+    assert all(why in answer.error for answer in failed)
+
+
+def test_where_every_shard_fails_the_cluster_is_at_fault(opened: Open) -> None:
+    engine = opened(faulty("", "machine"), restarts=0)
+    with pytest.raises(MachineError, match="the engine died") as found:
+        list(engine.answer(numbered(100)))
+    assert "a shard of 7 requests failed on the Ray cluster, repeated 0 times" in str(found.value)
     assert "Everything finished is kept: run the same command again" in str(found.value)
-    assert kept
-    assert not set(texts(kept)) & {str(number) for number in range(35, 42)}
+    with pytest.raises(MachineError, match="the engine died"):
+        list(engine.answer(numbered(7)))  # one shard, and none that shows whether it is to blame
 
 
 def test_the_users_mistake_is_told_as_one(opened: Open) -> None:
