@@ -29,5 +29,5 @@ class RaySettings(Settings):
     """Requests handed to a worker at once. They come back together, and are asked again when its node dies;
     few of them leave the engine half empty at the end of each shard, so take several times `max_num_seqs`."""
     restarts: int = Field(default=3, ge=0)
-    """How often Ray starts each worker that died again, and how often it repeats a shard that failed. One that
-    fails then too is set aside, and its pictures are in quarantine."""
+    """How often Ray starts each worker that died again, and how often it repeats a shard that failed. A shard
+    that fails then too is set aside, and its pictures are in quarantine."""
