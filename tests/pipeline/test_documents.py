@@ -56,7 +56,8 @@ def test_a_command_that_is_shown_can_be_typed(document: str, line: str) -> None:
         group, typed = group.commands[typed[0]], typed[1:]
     if isinstance(group, TyperGroup) and not typed:
         return  # a family of commands, spoken of as a whole
-    with group.make_context("mipd-pipe", typed, resilient_parsing="--help" in typed) as context:
+    eager = not {"--help", "--install-completion"}.isdisjoint(typed)  # these act while they are parsed
+    with group.make_context("mipd-pipe", typed, resilient_parsing=eager) as context:
         settings = context.params
     if "set_" in settings:
         root = [] if "data.root" in line else ["data.root=DIR"]
