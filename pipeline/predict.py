@@ -83,7 +83,7 @@ def predict(config: Config, request: PredictRequest, reporter: Reporter, echo: E
     device = request.device or config.train.device
     path = request.checkpoint or config.run_dir / "student" / BEST
     ready = open_student(path, device)
-    predictor, encoder = _predictor(ready, request, device, config.evaluate.open_nouns, reporter)
+    predictor, encoder = open_predictor(ready, request, device, config.evaluate.open_nouns, reporter)
     artist = None if request.draw is None else _Artist(request.draw)
     broken: list[str] = []
     with _sink(request.out, echo) as write, reporter.progress("predict", len(files)) as advance:
@@ -104,9 +104,10 @@ def predict(config: Config, request: PredictRequest, reporter: Reporter, echo: E
     _judge(broken, len(files), config.max_failure_rate)
 
 
-def _predictor(
+def open_predictor(
     ready: ReadyStudent, request: PredictRequest, device: str, open_nouns: float, reporter: Reporter
 ) -> tuple[Predictor, PictureEncoder]:
+    """The student with the labels that `request` asks about, and what it sees through."""
     facts, encoders_on = ready.facts, encoder_device(device)
     if request.verbs is None:
         asked = trained_vocabulary(facts, ready.texts)

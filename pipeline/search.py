@@ -68,7 +68,7 @@ def _search_pictures(workspace: Workspace, image: str, filters: Mapping[str, str
     samples = {sample.image: sample for sample in workspace.data.samples}
     among = _of_verb(samples, filters["verb"]) if "verb" in filters else None
     index = VectorIndex(workspace.store, PICTURES)
-    stored = _stored_vector(workspace.store, image)
+    stored = stored_vector(workspace.store, image)
     query = _encode(workspace, Path(image)) if stored is None else stored
     hits = index.search(query[None], count + (stored is not None), among)[0]
     others = [hit for hit in hits if stored is None or hit.image != image][:count]
@@ -89,7 +89,8 @@ def _of_verb(samples: Mapping[str, Sample], verb: str) -> list[int]:
     return ids
 
 
-def _stored_vector(store: StorePaths, image: str) -> Floats | None:
+def stored_vector(store: StorePaths, image: str) -> Floats | None:
+    """The pooled vector [E] of a picture of the store; None where it has none."""
     newest = NewestVectors(store, PICTURES, load_manifest(store).in_force("vectors", PICTURES))
     id_ = VectorKey(image).id
     if newest.keys.filter(pl.col("id") == id_).is_empty():
