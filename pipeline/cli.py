@@ -30,6 +30,12 @@ app.add_typer(inspect_app, name="inspect")
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
 
+
+def _example(typed: str) -> str:
+    """The last lines of a command's help; as they stand, for a wrapped command cannot be copied."""
+    return f"\b\nExample:\n  mipd-pipe {typed}"
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -88,7 +94,7 @@ def _options(
         typer.echo(next_step(Path(os.environ["MIPD_CONFIG"]) if "MIPD_CONFIG" in os.environ else None))
 
 
-@app.command()
+@app.command(epilog=_example("init --data DIR --teacher Qwen/Qwen2.5-VL-7B-Instruct"))
 def init(
     data: Annotated[
         Path, typer.Option(help="Folder of the data set in SWiG's layout.", prompt="Folder of the data set")
@@ -108,7 +114,7 @@ def init(
     typer.echo(write_first_config(answers, out, force))
 
 
-@app.command()
+@app.command(epilog=_example("run -c configs/ov-swig.yaml --set data.root=DIR"))
 def run(config: ConfigOption = None, set_: SetOption = None) -> None:
     """All stages in order, skipping what is done; ends with the result table and the report."""
     from pipeline import stage_one, stage_two
@@ -125,7 +131,7 @@ def run(config: ConfigOption = None, set_: SetOption = None) -> None:
     typer.echo(f"report      {report.text}")
 
 
-@app.command("demo-data")
+@app.command("demo-data", epilog=_example("demo-data data --images 400"))
 def demo_data(
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything else.")],
     images: Annotated[int, typer.Option(help="Number of pictures.")] = 1500,
@@ -139,7 +145,7 @@ def demo_data(
     typer.echo(f"  mipd-pipe check-data --set data.root={folder}")
 
 
-@app.command("check-data")
+@app.command("check-data", epilog=_example("check-data -c configs/swig-cpu.yaml --set data.root=DIR"))
 def check_data(config: ConfigOption = None, set_: SetOption = None, json: JsonOption = False) -> None:
     """Read annotations and pictures; print counts per split and every problem.
 
@@ -150,7 +156,10 @@ def check_data(config: ConfigOption = None, set_: SetOption = None, json: JsonOp
     _finish(check(_workspace(config, set_)), json)
 
 
-@app.command("generate-rationales")
+@app.command(
+    "generate-rationales",
+    epilog=_example("generate-rationales -c configs/ov-swig.yaml --shard 3/8 --budget-hours 47"),
+)
 def generate_rationales(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -176,7 +185,9 @@ def generate_rationales(
     stage_one.generate_rationales(_workspace(config, set_), ask)
 
 
-@app.command("embed-teacher")
+@app.command(
+    "embed-teacher", epilog=_example("embed-teacher -c configs/ov-swig.yaml --set embed.storage=int8")
+)
 def embed_teacher(config: ConfigOption = None, set_: SetOption = None) -> None:
     """Stage one, vectors: banks of picture and text tokens, label vectors, indexes.
 
@@ -187,7 +198,12 @@ def embed_teacher(config: ConfigOption = None, set_: SetOption = None) -> None:
     stage_one.embed_teacher(_workspace(config, set_))
 
 
-@app.command("train-student")
+@app.command(
+    "train-student",
+    epilog=_example(
+        "train-student --set run_dir=runs/seed-1 --set store_dir=runs/demo/store --set train.seed=1"
+    ),
+)
 def train_student(config: ConfigOption = None, set_: SetOption = None) -> None:
     """Stage two: train the student against the store."""
     from pipeline import stage_two
@@ -195,7 +211,7 @@ def train_student(config: ConfigOption = None, set_: SetOption = None) -> None:
     stage_two.train_student(_workspace(config, set_))
 
 
-@app.command()
+@app.command(epilog=_example("evaluate --split dev --per-verb --confusion"))
 def evaluate(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -222,7 +238,9 @@ def evaluate(
     _finish(stage_two.evaluate(workspace, split, per_verb, confusion, verbs, text_model), json)
 
 
-@app.command()
+@app.command(
+    epilog=_example("predict holiday/ 'more/*.jpg' --verbs verbs.yaml --draw drawn --out said.jsonl")
+)
 def predict(
     pictures: Annotated[
         list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, or patterns in quotes.")
@@ -257,7 +275,7 @@ def predict(
     run_predict(workspace.config, request, workspace.console, lambda line: typer.echo(line, nl=False))
 
 
-@app.command("export-student")
+@app.command("export-student", epilog=_example("export-student --with-vision --int8 --out student-onnx"))
 def export_student(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -288,7 +306,7 @@ def export_student(
     _finish(export.export_student(_workspace(config, set_), request), json)
 
 
-@app.command()
+@app.command(epilog=_example("compare runs/with runs/without --figures top1.verb,gt.grnd"))
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders that were evaluated; the first is the reference.")
@@ -304,7 +322,7 @@ def compare(
     _finish(comparison.compare(runs, [figure.strip() for figure in figures.split(",")]), json)
 
 
-@app.command()
+@app.command(epilog=_example("doctor -c configs/ov-swig.yaml"))
 def doctor(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -319,7 +337,7 @@ def doctor(
     _finish(check_up.doctor(_workspace(config, set_).config, everything), json)
 
 
-@app.command()
+@app.command(epilog=_example("plan -c configs/ov-swig.yaml --set data.root=DIR --probe 20"))
 def plan(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -337,7 +355,7 @@ def plan(
     _finish(forecast.plan(_workspace(config, set_), probe, retry_failed), json)
 
 
-@inspect_app.command("summary")
+@inspect_app.command("summary", epilog=_example("inspect summary --json"))
 def inspect_summary(config: ConfigOption = None, set_: SetOption = None, json: JsonOption = False) -> None:
     """What the store holds: rationales, verdicts, banks, sizes, failures."""
     from pipeline import inspect
@@ -345,7 +363,9 @@ def inspect_summary(config: ConfigOption = None, set_: SetOption = None, json: J
     _finish(inspect.summary(_workspace(config, set_)), json)
 
 
-@inspect_app.command("rows")
+@inspect_app.command(
+    "rows", epilog=_example("inspect rows --verb jumping --polarity negative --status rejected")
+)
 def inspect_rows(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -376,7 +396,7 @@ def inspect_rows(
     _finish(inspect.rows(_workspace(config, set_), filters, versions, limit, csv), json)
 
 
-@inspect_app.command("show")
+@inspect_app.command("show", epilog=_example("inspect show jumping_10.jpg"))
 def inspect_show(
     image: Annotated[str, typer.Argument(help="File name of a picture of the data set.")],
     config: ConfigOption = None,
@@ -389,7 +409,9 @@ def inspect_show(
     _finish(inspect.show(_workspace(config, set_), image), json)
 
 
-@inspect_app.command("search")
+@inspect_app.command(
+    "search", epilog=_example('inspect search "a horse over a fence" --polarity positive -k 10')
+)
 def inspect_search(
     text: Annotated[str | None, typer.Argument(help="What to look for among the rationales.")] = None,
     config: ConfigOption = None,
@@ -417,7 +439,7 @@ def inspect_search(
     _finish(search(_workspace(config, set_), text, image, filters, count), json)
 
 
-@inspect_app.command("duplicates")
+@inspect_app.command("duplicates", epilog=_example("inspect duplicates --threshold 0.95 --aspect glimpse"))
 def inspect_duplicates(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -439,7 +461,7 @@ def inspect_duplicates(
     _finish(duplicates(_workspace(config, set_), filters, threshold, limit), json)
 
 
-@inspect_app.command("report")
+@inspect_app.command("report", epilog=_example("inspect report --out report.html --limit 500"))
 def inspect_report(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -457,7 +479,7 @@ def inspect_report(
     _finish(write_report(_workspace(config, set_), out, limit, thumbnail, predictions), json)
 
 
-@inspect_app.command("verify")
+@inspect_app.command("verify", epilog=_example("inspect verify --fast"))
 def inspect_verify(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -470,7 +492,7 @@ def inspect_verify(
     _finish(health.verify_store(_workspace(config, set_), fast), json)
 
 
-@inspect_app.command("repair")
+@inspect_app.command("repair", epilog=_example("inspect repair --dry-run"))
 def inspect_repair(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -483,7 +505,7 @@ def inspect_repair(
     _finish(health.repair_store(_workspace(config, set_), dry_run), json)
 
 
-@inspect_app.command("compact")
+@inspect_app.command("compact", epilog=_example("inspect compact --keep-versions"))
 def inspect_compact(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -498,7 +520,7 @@ def inspect_compact(
     _finish(health.compact_store(_workspace(config, set_), keep_versions), json)
 
 
-@inspect_app.command("export")
+@inspect_app.command("export", epilog=_example("inspect export rationales --to parquet"))
 def inspect_export(
     out: Annotated[Path, typer.Argument(help="New folder to write.")],
     to: Annotated[str, typer.Option(help="parquet, hf or webdataset.")],
@@ -519,7 +541,7 @@ def inspect_export(
     _finish(health.export_store(_workspace(config, set_), out, to, banks or [], pictures_per_file), json)
 
 
-@inspect_app.command("import")
+@inspect_app.command("import", epilog=_example("inspect import rationales --from parquet"))
 def inspect_import(
     path: Annotated[Path, typer.Argument(help="Folder that `inspect export` wrote, or one file of it.")],
     from_: Annotated[str, typer.Option("--from", help="parquet, hf or webdataset.")],
@@ -534,7 +556,7 @@ def inspect_import(
     _finish(health.import_store(_workspace(config, set_), path, from_, force), json)
 
 
-@bench_app.command("teacher")
+@bench_app.command("teacher", epilog=_example("bench teacher --pictures 128"))
 def bench_teacher(
     pictures: Annotated[int, typer.Option(help="Requests through vLLM and a tiny random model.")] = 512,
     few: Annotated[int, typer.Option(help="Pictures of the smaller run whose memory is measured.")] = 1000,
@@ -548,7 +570,7 @@ def bench_teacher(
     _finish(measure(pictures, few, many, Console()), json)
 
 
-@bench_app.command("store")
+@bench_app.command("store", epilog=_example("bench store --folder /data/scratch"))
 def bench_store(
     pictures: Annotated[
         int, typer.Option(help="Pictures of SWiG's shapes; each takes 9 MB of disk while it runs.")
@@ -565,7 +587,7 @@ def bench_store(
     _finish(measure(pictures, few, many, folder, Console()), json)
 
 
-@bench_app.command("student")
+@bench_app.command("student", epilog=_example("bench student --steps 1 --threads 1"))
 def bench_student(
     steps: Annotated[int, typer.Option(help="Timed steps of each pass; five rounds of passes.")] = 3,
     threads: Annotated[int, typer.Option(help="Threads to compute with; 0 = all cores.")] = 0,
@@ -581,7 +603,7 @@ def bench_student(
     _finish(measure(Wanted(steps, threads, device), folder, Console()), json)
 
 
-@bench_app.command("index")
+@bench_app.command("index", epilog=_example("bench index --vectors 300000 --width 1024"))
 def bench_index(
     vectors: Annotated[int, typer.Option(help="Made-up vectors.")] = 300_000,
     width: Annotated[int, typer.Option(help="Numbers of a vector.")] = 512,
