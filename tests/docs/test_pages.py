@@ -21,7 +21,7 @@ def test_the_method_s_weights_are_the_defaults() -> None:
     defaults = LossSettings()
     assert told == {name: getattr(defaults, name) for name in told}
     weights = {name for name, field in LossSettings.model_fields.items() if field.annotation is float}
-    assert weights - told.keys() == {"verb_smoothing", "noun_smoothing"}
+    assert weights - told.keys() == {"verb_smoothing", "noun_smoothing", "temperature"}
 
 
 def test_the_method_s_training_values_are_the_defaults() -> None:
