@@ -189,10 +189,7 @@ def generate_rationales(
     "embed-teacher", epilog=_example("embed-teacher -c configs/ov-swig.yaml --set embed.storage=int8")
 )
 def embed_teacher(config: ConfigOption = None, set_: SetOption = None) -> None:
-    """Stage one, vectors: banks of picture and text tokens, label vectors, indexes.
-
-    Example: mipd-pipe embed-teacher -c ov-swig --set data.root=DIR --set embed.storage=int8
-    """
+    """Stage one, vectors: banks of picture and text tokens, label vectors, indexes."""
     from pipeline import stage_one
 
     stage_one.embed_teacher(_workspace(config, set_))
@@ -426,12 +423,7 @@ def inspect_search(
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="Number of hits.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """The rationales nearest in meaning to a text, or the pictures nearest to a picture.
-
-    Example: mipd-pipe inspect search "a horse over a fence" --polarity positive
-
-    Example: mipd-pipe inspect search --image my.jpg --count 10
-    """
+    """The rationales nearest in meaning to a text, or the pictures nearest to a picture."""
     from pipeline.search import search
 
     wanted = {"verb": verb, "aspect": aspect, "polarity": polarity}
@@ -450,10 +442,7 @@ def inspect_duplicates(
     limit: Annotated[int, typer.Option(min=0, help="At most this many groups; 0 = all.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Rationales of different pictures that say the same, or nearly.
-
-    Example: mipd-pipe inspect duplicates --threshold 0.99 --aspect gaze --polarity negative
-    """
+    """Rationales of different pictures that say the same, or nearly."""
     from pipeline.duplicates import duplicates
 
     wanted = {"verb": verb, "aspect": aspect, "polarity": polarity}

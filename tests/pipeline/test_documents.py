@@ -45,9 +45,7 @@ def shown(path: Path) -> list[tuple[str, str]]:
     return [(path.name, line) for line in found]
 
 
-COMMANDS = (ROOT / "pipeline" / "cli.py").read_text(encoding="utf-8")
-EXAMPLES = [("--help", line) for line in re.findall(r"^ +Example: (mipd-pipe .*)$", COMMANDS, re.MULTILINE)]
-SHOWN = [*(pair for path in DOCUMENTS for pair in shown(path)), *EXAMPLES]
+SHOWN = [pair for path in DOCUMENTS for pair in shown(path)]
 
 
 def words(line: str) -> list[str]:
@@ -150,8 +148,3 @@ def test_the_readme_shows_the_commands_that_lead_to_a_first_result() -> None:
         "inspect search",
     ):
         assert f"mipd-pipe {command}" in lines
-
-
-@pytest.mark.parametrize("command", ["embed-teacher", "inspect search", "inspect duplicates"])
-def test_the_help_of_a_command_shows_an_example_of_it(command: str) -> None:
-    assert any(line.startswith(f"mipd-pipe {command} ") for _, line in EXAMPLES)
