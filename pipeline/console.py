@@ -46,6 +46,20 @@ class Console:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+class SilentConsole(Console):
+    """Tells nobody: of several processes that do one work, one speaks."""
+
+    @contextmanager
+    def progress(self, title: str, total: int, done: int = 0, unit: str = "picture") -> Iterator[Advance]:
+        yield lambda count: None
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Nothing."""
+
+
 def _discard(_: object) -> None:
     return None
 

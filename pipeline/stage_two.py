@@ -12,6 +12,7 @@ from cache.manifest import load_manifest
 from cache.mining import mine_negatives
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
+from pipeline.console import Console, SilentConsole
 from pipeline.evaluation_files import show, tell, write_files
 from pipeline.frozen_encoders import encoder_device, record_encoders
 from pipeline.leak_rule import leak_rule
@@ -28,24 +29,30 @@ from stages.student.device import choose_device
 from stages.student.evaluate import evaluate as evaluate_student
 from stages.student.label_store import read_label_texts
 from stages.student.leakage import refuse_leaks
+from stages.student.processes import Processes
 from stages.student.tensor_file import load_facts
-from stages.student.train import Trainer, TrainingData
+from stages.student.torchrun import training_processes
+from stages.student.train import Trainer
+from stages.student.training_data import TrainingData
 
 
 def train_student(workspace: Workspace) -> None:
     """`mipd-pipe train-student`."""
-    config = workspace.config
-    with workspace.stage("train-student"):
-        trainer = Trainer(
-            training_data(workspace),
-            config.student,
-            config.losses,
-            config.train,
-            config.run_dir / "student",
-            workspace.console,
-        )
-        best = trainer.run()
+    with training_processes(workspace.config.train.device) as processes:
+        if processes.rank:
+            workspace.console = SilentConsole()
+            _train(workspace, processes, Console())
+            return
+        with workspace.stage("train-student"):
+            best = _train(workspace, processes, workspace.console)
     workspace.console.say(f"best checkpoint: {best}")
+
+
+def _train(workspace: Workspace, processes: Processes, console: Console) -> Path:
+    config, folder = workspace.config, workspace.config.run_dir / "student"
+    data = training_data(workspace)
+    trainer = Trainer(data, config.student, config.losses, config.train, folder, console, processes)
+    return trainer.run()
 
 
 def refuse_other_data(workspace: Workspace) -> None:

@@ -11,21 +11,22 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[list[int]]:
     """What asks the program to stop inside the block does so right after it, however the block ends.
 
-    Python hands signals to the main thread alone, so in any other one there is nothing to hold.
+    The block gets the list of the signals that wait. Python hands signals to the main thread alone, so in any
+    other one there is nothing to hold.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
     before = {number: signal.getsignal(number) for number in _STOPS}
     held = [number for number, handler in before.items() if handler is not None]  # None: not Python's own
     for number in held:
         signal.signal(number, lambda number, _: caught.append(number))
     try:
-        yield
+        yield caught
     finally:
         for number in held:
             signal.signal(number, before[number])

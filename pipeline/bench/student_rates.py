@@ -33,7 +33,7 @@ from stages.student.precision import PRECISIONS, Precision, choose_precision, wa
 from stages.student.read_ahead import read_ahead
 from stages.student.settings import LossSettings
 from stages.student.step import Stepper
-from stages.student.train import build_objective
+from stages.student.training_data import build_objective
 
 ROUNDS = 5
 

@@ -22,7 +22,7 @@ from stages.data.vocabulary import BLANK, OOV, PAD, VerbFrame, Vocabulary
 from stages.student.dataset import StoreDataset
 from stages.student.labels import LabelTexts, assemble_labels
 from stages.student.settings import StudentSettings
-from stages.student.train import TrainingData
+from stages.student.training_data import TrainingData
 
 _SIDE = 500.0  # pixels of a picture
 _BOXED = 0.75  # share of the roles that have a box

@@ -10,15 +10,19 @@ import torch
 from cache.errors import UserError
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one. Raises UserError where a named device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """`auto` is a GPU where there is one. Raises UserError where a named device is not there.
+
+    local_rank  number of this process on its node: `auto` and `cuda` are the GPU of that number
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank) if name in ("auto", "cuda") else torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        shared = f" for local rank {local_rank}: start as many processes per node as it has GPUs, or"
         raise UserError(
-            f"train.device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; "
-            "set train.device to 'auto' or 'cpu'"
+            f"train.device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices"
+            f"{shared if local_rank else ';'} set train.device to 'auto' or 'cpu'"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("train.device 'mps' is not there; set train.device to 'auto' or 'cpu'")

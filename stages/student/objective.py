@@ -26,6 +26,7 @@ from stages.student.contrast import instance_contrast, pool_rationales, scene_co
 from stages.student.labels import LabelVectors
 from stages.student.model import Recognition, Situation, Student
 from stages.student.settings import LossSettings
+from stages.student.term_counts import Masks, annotation_masks, count, teacher_masks
 
 Terms = dict[str, Tensor]
 
@@ -47,8 +48,14 @@ class Objective(nn.Module):
         self.alignment = alignment
         self.settings = settings
 
-    def forward(self, batch: Batch, labels: LabelVectors, verb_candidates: Tensor) -> Loss:
-        """labels: of all verbs that `batch.verb` counts in; verb_candidates: [V] bool, the training verbs.
+    def forward(
+        self, batch: Batch, labels: LabelVectors, verb_candidates: Tensor, shares: Tensor | None = None
+    ) -> Loss:
+        """The loss of a batch, or what a part of one adds to it.
+
+        labels           of all verbs that `batch.verb` counts in
+        verb_candidates  [V] bool, the training verbs
+        shares           [T] what each of `TERMS` of this part counts in the whole batch's, see `term_counts`
 
         Raises UserError where a picture's verb is no training verb.
         """
@@ -61,8 +68,20 @@ class Objective(nn.Module):
             assert batch.teacher is not None, "distillation is on, but the batch brings no teacher targets"
             aligned = self.alignment(batch.teacher)
             terms |= self._teacher_terms(aligned, batch, seen, situation, labels, verb_candidates)
+        if shares is not None:
+            terms = {name: terms[name] * share for name, share in zip(TERMS, shares, strict=True)}
         total = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
         return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def counts(self, batch: Batch) -> Tensor:
+        """[T] how much of a batch each of `TERMS` is a mean over; known without computing anything."""
+        return count(self._masks(batch), TERMS)
+
+    def _masks(self, batch: Batch) -> Masks:
+        masks = annotation_masks(batch)
+        if self.alignment is not None and batch.teacher is not None:
+            masks |= teacher_masks(self.alignment, batch.teacher, batch.role_mask)
+        return masks
 
     def _weight(self, term: str) -> float:
         weight: float = getattr(self.settings, "anchor" if term.endswith("_anchor") else term)
@@ -138,6 +157,7 @@ TEACHER_TERMS = (
     "verb_anchor",
     "noun_anchor",
 )
+TERMS = (*TEACHER_TERMS, "verb", "noun", "noun_open", "box_l1", "box_giou", "box_exists")
 
 
 def _distillation_terms(

@@ -27,6 +27,7 @@ from stages.student.masks import never_empty
 from stages.student.model import Recognition, Situation
 from stages.student.objective import Objective, Terms
 from stages.student.settings import StudentSettings
+from stages.student.term_counts import Masks, annotation_masks, released_masks
 from stages.student.token_input import TokenInput
 
 
@@ -76,6 +77,13 @@ class ReleasedAlignment(nn.Module):
 
 class ReleasedObjective(Objective):
     """The released code's terms under the released code's means."""
+
+    def _masks(self, batch: Batch) -> Masks:
+        """[B] each: a term is a mean over pictures that have anything of it."""
+        masks = {name: mask.view(len(mask), -1).any(dim=1) for name, mask in annotation_masks(batch).items()}
+        if self.alignment is not None and batch.teacher is not None:
+            masks |= released_masks(self.alignment, batch.teacher)
+        return masks
 
     def _annotation_terms(
         self, batch: Batch, seen: Recognition, situation: Situation, candidates: Tensor

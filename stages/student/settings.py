@@ -121,7 +121,16 @@ class TrainSettings(Settings):
     epochs: int = Field(default=10, ge=1)
     """Passes over the training pictures."""
     batch_size: int = Field(default=64, ge=1)
-    """Pictures per step."""
+    """Pictures per step, of all processes and all parts together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts in which each process computes its pictures of a step, one after the other: less memory for the
+    same step, but for the dropout's random numbers; not with `losses.contrast: infonce`."""
+    compile: bool = False
+    """True has torch.compile translate the step's computation first; it pays in long runs on a GPU. Figures
+    may differ in the last digits."""
+    wandb: str = ""
+    """Project of Weights & Biases that the curves are sent to as well, by the installed `wandb` and its own
+    login; "" sends nothing."""
     lr: float = Field(default=1e-4, gt=0)
     """Step size of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0)

@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from cache.atomic import TEMPORARY
 from cache.errors import UserError
+from cache.keys import derive_number
 from cache.lock import writer_lock
-from stages.data.sample import Subset
-from stages.data.vocabulary import Vocabulary
 from stages.held_signals import signals_held
-from stages.reporter import Reporter
-from stages.settings import changed_settings
-from stages.student.alignment import Alignment
+from stages.reporter import Advance, Reporter
 from stages.student.average import WeightAverage
 from stages.student.calibration import unseen_bias
-from stages.student.checkpoint import BEST, Position, load_state, save_state, save_student, student_facts
+from stages.student.checkpoint import BEST, Position, save_student, student_facts
 from stages.student.data_order import epoch_batches, load
-from stages.student.dataset import StoreDataset
 from stages.student.device import choose_device, keep_freed_memory
 from stages.student.evaluate import evaluate, verb_logits
-from stages.student.labels import LabelTexts, label_centres
+from stages.student.labels import LabelTexts
 from stages.student.metrics import selection_figure, summarise
-from stages.student.model import Student
-from stages.student.objective import Objective
-from stages.student.precision import Precision, choose_precision
-from stages.student.queries import role_numbers
-from stages.student.released import ReleasedAlignment, ReleasedObjective
+from stages.student.parts import own_parts, refuse_parts
+from stages.student.precision import PRECISIONS, Precision, choose_precision
+from stages.student.processes import LostProcessError, Processes
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
+from stages.student.state_folder import StateFolder
 from stages.student.step import Stepper
-from stages.student.tensor_file import load_facts
+from stages.student.training_data import TrainingData, build_objective, training_verbs
 from stages.student.training_log import TrainingLog
+from stages.student.wandb_curves import WandbCurves
 
 # They change how fast or how long training runs, not what a step computes, so a resume may change them.
-_FREE = ("epochs", "num_workers", "checkpoint_every_steps", "keep", "patience", "device")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What training reads.
-
-    train        with the teacher's banks where distillation is on
-    select       seen verbs of the dev set; the best checkpoint is chosen on them
-    labels       text embeddings of the vocabulary
-    fingerprint  of each thing a step depends on, by name; a resume with another one is refused
-    proof        of `leakage.refuse_leaks`
-    encoders     of pictures and of label texts, as whoever uses the student elsewhere must open them
-    """
-
-    train: StoreDataset
-    select: StoreDataset
-    labels: LabelTexts
-    vocabulary: Vocabulary
-    subset_of: Mapping[str, Subset]
-    fingerprint: Mapping[str, str]
-    proof: Mapping[str, Any]
-    encoders: Mapping[str, Any] = field(default_factory=dict)
+_FREE = ("epochs", "num_workers", "checkpoint_every_steps", "keep", "patience", "device", "wandb")
 
 
 class Trainer:
@@ -76,19 +49,26 @@ class Trainer:
         settings: TrainSettings,
         folder: Path,
         reporter: Reporter,
+        processes: Processes | None = None,
     ) -> None:
         self.data, self.settings, self.folder, self.reporter = data, settings, folder, reporter
-        self.device = choose_device(settings.device)
+        self.processes = processes or Processes()
+        refuse_parts(settings, student, losses, self.processes.count)
+        self.device = choose_device(settings.device, self.processes.local_rank)
         keep_freed_memory()
+        self._states = StateFolder(folder, settings.keep)
         self.precision = self._choose_precision()
+        several = {"processes": self.processes.count} if self.processes.count > 1 else {}
         self._obeyed = {
             "student": student.model_dump(),
             "losses": losses.model_dump(),
-            "train": settings.model_dump(exclude=set(_FREE)) | {"precision": self.precision},
+            "train": settings.model_dump(exclude=set(_FREE)) | {"precision": self.precision} | several,
             "data": dict(data.fingerprint),
         }
         torch.manual_seed(settings.seed)
         self.objective = build_objective(data, student, losses).to(self.device)
+        if settings.compile:
+            self.objective.compile()
         self.average = WeightAverage(self.objective.student, settings.ema) if settings.ema else None
         self.labels = self.objective.student.label_vectors(data.labels.to(self.device))
         self._stepper = Stepper(
@@ -98,8 +78,10 @@ class Trainer:
             settings,
             self.device,
             self.precision,
+            self.processes,
         )
         self._position = Position()
+        self._signals: list[int] = []
         geometry, encoder = data.train.geometry, data.train.vision.header.encoder
         vision_dim = data.train.vision.header.shape[-1]
         self._facts = student_facts(student, geometry, vision_dim, data.vocabulary, encoder) | {
@@ -110,77 +92,102 @@ class Trainer:
             "precision": self.precision,
         }
 
+    @property
+    def _writes(self) -> bool:
+        return self.processes.rank == 0
+
     def run(self) -> Path:
         """Trains what is left of the epochs; returns the best checkpoint's file.
 
-        Raises UserError where the folder holds a run with other settings or data.
+        Raises UserError where the folder holds a run with other settings or data, LostProcessError where
+        another process is gone.
         """
-        with writer_lock(self.folder, "train-student"):
+        with writer_lock(self.folder, "train-student") if self._writes else nullcontext():
+            if self._writes:
+                self._states.remove_leftovers()
             position = self._position = self._resume()
-            with self._log(position) as log, self._progress(position) as advance, self._saved_when_stopped():
-                while not self._is_finished(self._position):
-                    for _ in self._epoch(log):
-                        advance(1)
-                        self._save_within_epoch(self._position)
-                    self._position = self._end_epoch(self._position, log)
-                    self._save(self._position)
+            self._require_same_start(position)
+            with (
+                self._log(position) as log,
+                self._progress(position) as advance,
+                self._saved_when_stopped(),
+                self._stopping_together(),
+            ):
+                self._train(log, advance)
         return self.folder / BEST
+
+    def _train(self, log: TrainingLog | None, advance: Advance) -> None:
+        while not self._is_finished(self._position):
+            for _ in self._epoch(log):
+                advance(1)
+                self._save_within_epoch(self._position)
+            self._position = self._end_epoch(self._position, log)
+            self._save(self._position)
+
+    @contextmanager
+    def _stopping_together(self) -> Iterator[None]:
+        """Several processes stop after the same step: whoever left alone would leave the others in theirs."""
+        if self.processes.count == 1:
+            yield
+            return
+        with signals_held() as self._signals:
+            yield
 
     @contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM cost no step: the state of the last finished one is written."""
+        """Ctrl-C, SIGTERM and the end of another process cost no step: the state of the last is written."""
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
-            self._save(self._position)
-            self.reporter.say(
-                f"training stopped at step {self._position.step}, which is written to {self.folder}; the "
-                "same command goes on from there"
-            )
+        except (KeyboardInterrupt, SystemExit) as stop:
+            where = self._save_at_end()
+            # What starts the processes stops those that are left when one of them is gone.
+            lost = f"{stop.__context__}; " if isinstance(stop.__context__, LostProcessError) else ""
+            if self._writes or lost:
+                self.reporter.say(f"{lost}training stopped at {where}; the same command goes on from there")
             raise
+        except LostProcessError as lost:
+            where = self._save_at_end()
+            raise LostProcessError(
+                f"{lost}; training stopped at {where}; the same command goes on from there"
+            ) from None
+
+    def _save_at_end(self) -> str:
+        if not self._writes:
+            return f"step {self._position.step}; the newest state in {self.folder} is whole"
+        self._save(self._position)
+        return f"step {self._position.step}, which is written to {self.folder}"
 
     def _choose_precision(self) -> Precision:
-        """What the settings name; else what the run began with; else what is fast on this device."""
+        """What the settings name; else what the run began with; else what is fast on rank 0's device."""
         if self.settings.precision != "auto":
             return self.settings.precision
-        states = sorted(self.folder.glob("state-*.safetensors"))
-        if states:
-            begun: Precision = load_facts(states[-1])["obeyed"]["train"].get("precision", "fp32")
+        if begun := self._states.begun_in():
             return begun
-        return choose_precision(self.device)
+        found = PRECISIONS.index(choose_precision(self.device)) if self._writes else 0
+        return PRECISIONS[int(self.processes.send(found))]
 
     # --- resume --------------------------------------------------------------------------------------
 
     def _resume(self) -> Position:
-        for leftover in self.folder.glob(f"*{TEMPORARY}*"):  # of a run killed while it wrote
-            leftover.unlink()
-        states = sorted(self.folder.glob("state-*.safetensors"))
-        if not states:
+        position = self._states.load(
+            self._obeyed, self.settings.epochs, self.objective, self._stepper.optimizer, self.average
+        )
+        if position is None:
             return Position()
-        before = load_facts(states[-1])["obeyed"]
-        changed = changed_settings(before, self._obeyed)
-        if changed:
-            listed = "\n".join(f"  {line}" for line in changed)
-            raise UserError(
-                f"{self.folder} holds a training run with other settings or data, so going on would not be "
-                f"the same run:\n{listed}\nPut them back, or train elsewhere on the same store: "
-                "--set run_dir=ANOTHER --set store_dir=THIS_STORE"
-            )
-        position = load_state(states[-1], self.objective, self._stepper.optimizer, self.average)
-        if position.epoch and not (self.folder / BEST).exists():
-            raise UserError(
-                f"{self.folder / BEST} is missing, but {position.epoch} epochs are done and none of those "
-                f"left need be better; put the file back, or move {self.folder} away to train from the start"
-            )
-        if position.epoch > self.settings.epochs:
-            raise UserError(
-                f"{self.folder} has trained {position.epoch} epochs, train.epochs asks for "
-                f"{self.settings.epochs}: its figures would not be those of so few; set train.epochs "
-                "back, or train elsewhere: --set run_dir=ANOTHER --set store_dir=THIS_STORE"
-            )
         state = "finished" if self._is_finished(position) else f"going on at epoch {position.epoch + 1}"
-        self.reporter.say(f"training in {self.folder}: {state}, step {position.step}")
+        if self._writes:
+            self.reporter.say(f"training in {self.folder}: {state}, step {position.step}")
         return position
+
+    def _require_same_start(self, position: Position) -> None:
+        """All processes go on from one position, with the same weights."""
+        first = int(self.processes.send(position.step))
+        if first != position.step:
+            raise UserError(
+                f"rank {self.processes.rank} finds step {position.step} in {self.folder}, rank 0 step {first}"
+                "; run_dir must lie on a disk that all nodes share"
+            )
+        self.processes.send_weights(self.objective)
 
     def _is_finished(self, position: Position) -> bool:
         patience = self.settings.patience
@@ -188,34 +195,52 @@ class Trainer:
 
     # --- one epoch -----------------------------------------------------------------------------------
 
-    def _epoch(self, log: TrainingLog) -> Iterator[None]:
+    def _epoch(self, log: TrainingLog | None) -> Iterator[None]:
         """Takes the steps left in an epoch; yields after each, when `_position` is the one behind it."""
         position, settings = self._position, self.settings
         rows = epoch_batches(
             self.data.train, settings.batch_size, settings.seed, position.epoch, settings.balance
-        )
+        )[position.batch :]
+        rank, ranks = self.processes.rank, self.processes.count
+        own = [own_parts(batch, rank, ranks, settings.accumulate) for batch in rows]
+        shown = [parts or [batch[:1]] for parts, batch in zip(own, rows, strict=True)]
         self.objective.train()
-        for batch in load(self.data.train, rows[position.batch :], settings.num_workers):
+        read = load(self.data.train, [part for parts in shown for part in parts], settings.num_workers)
+        for parts, wanted in zip(own, shown, strict=True):
+            batches = [next(read) for _ in wanted]
+            self._begin_step(position)
             with signals_held():
-                loss = self._stepper.step(batch)
+                loss = self._stepper.step_parts(batches, counted=bool(parts))
                 position = replace(position, batch=position.batch + 1, step=position.step + 1)
                 if self.average:
                     self.average.update(position.step)
                 self._position = position
-            log.step(loss, position.step)
+            del batches  # its memory serves the batch that is read next
+            if log:
+                log.step(loss, position.step)
             yield
+            if self.processes.stopping:
+                raise SystemExit(128 + (self._signals or [signal.SIGTERM])[0])
 
-    def _end_epoch(self, position: Position, log: TrainingLog) -> Position:
+    def _begin_step(self, position: Position) -> None:
+        """Several processes draw random numbers of their own, which a resume finds again without a state."""
+        if self.processes.count > 1:
+            self.processes.want_stop(bool(self._signals))
+            drawn = derive_number("step", self.settings.seed, position.step, self.processes.rank)
+            torch.manual_seed(drawn)
+
+    def _end_epoch(self, position: Position, log: TrainingLog | None) -> Position:
         """Measures the epoch on the seen dev pictures and keeps the student where it is the best so far."""
         epoch = position.epoch + 1
         with self.average.applied() if self.average else nullcontext():
-            figure = self._selection_figure()
+            figure = self._shared_figure()
             better = figure is None or position.best is None or figure > position.best
-            if better:
+            if better and self._writes:
                 facts = {**self._facts, "epoch": epoch, "step": position.step, "selected": figure}
                 save_student(self.folder / BEST, self.objective.student, self._calibrated_labels(), facts)
-        log.epoch(epoch, position.step, figure)
-        self.reporter.event("epoch", epoch=epoch, step=position.step, selected=figure, better=better)
+        if log:
+            log.epoch(epoch, position.step, figure)
+            self.reporter.event("epoch", epoch=epoch, step=position.step, selected=figure, better=better)
         return replace(
             position,
             epoch=epoch,
@@ -223,6 +248,12 @@ class Trainer:
             best=figure if better else position.best,
             stale=0 if better else position.stale + 1,
         )
+
+    def _shared_figure(self) -> float | None:
+        """Rank 0's; the others wait for it."""
+        figure = self._selection_figure() if self._writes else None
+        shared = self.processes.send(math.nan if figure is None else figure)
+        return None if math.isnan(shared) else shared
 
     def _selection_figure(self) -> float | None:
         """None where the dev set has no picture of a seen verb: then the last epoch counts as the best."""
@@ -262,46 +293,32 @@ class Trainer:
             self._save(position)
 
     def _save(self, position: Position) -> None:
-        path = self.folder / f"state-{position.step:08d}.safetensors"
-        save_state(
-            path, self.objective, self._stepper.optimizer, position, {"obeyed": self._obeyed}, self.average
-        )
-        for old in sorted(self.folder.glob("state-*.safetensors"))[: -self.settings.keep]:
-            old.unlink()
+        if not self._writes:
+            return
+        optimizer, facts = self._stepper.optimizer, {"obeyed": self._obeyed}
+        self._states.save(self.objective, optimizer, position, facts, self.average)
 
     @contextmanager
-    def _progress(self, position: Position) -> Iterator[Any]:
+    def _progress(self, position: Position) -> Iterator[Advance]:
+        if not self._writes:
+            yield lambda _: None
+            return
         steps = math.ceil(len(self.data.train) / self.settings.batch_size) * self.settings.epochs
         with self.reporter.progress("train-student", steps, position.step, unit="step") as advance:
             yield advance
 
     @contextmanager
-    def _log(self, position: Position) -> Iterator[TrainingLog]:
-        log = TrainingLog(self.folder / "log", position.step)
+    def _log(self, position: Position) -> Iterator[TrainingLog | None]:
+        if not self._writes:
+            yield None
+            return
+        log = TrainingLog(self.folder / "log", position.step, self._curves())
         try:
             yield log
         finally:
             log.close()
 
-
-def build_objective(data: TrainingData, student: StudentSettings, losses: LossSettings) -> Objective:
-    """Student and alignment of the sizes the banks have."""
-    banks, train = data.train.teacher, data.train
-    roles = role_numbers([data.vocabulary.frames[verb].roles for verb in data.vocabulary.verbs])
-    vision_dim, label_dim = train.vision.header.shape[-1], data.labels.width
-    model = Student(student, train.geometry, vision_dim, label_dim, len(data.labels.noun), roles)
-    if student.centre_labels:
-        model.label_centres.copy_(label_centres(data.labels, training_verbs(data)))
-    kind, objective = (
-        (ReleasedAlignment, ReleasedObjective) if student.as_released else (Alignment, Objective)
-    )
-    alignment = None
-    if banks is not None:
-        dims = banks.vision.header.shape[-1], banks.text.header.shape[-1]
-        alignment = kind(student, banks.geometry, *dims)
-    return objective(model, alignment, losses)
-
-
-def training_verbs(data: TrainingData) -> torch.Tensor:
-    """[V] bool: verbs that are not held out. The only candidates of the training softmax."""
-    return torch.tensor([data.subset_of[verb] != "unseen" for verb in data.vocabulary.verbs])
+    def _curves(self) -> WandbCurves | None:
+        """Where `train.wandb` names a project."""
+        project = self.settings.wandb
+        return WandbCurves(project, self.folder / "log", self._obeyed) if project else None

@@ -1,4 +1,4 @@
-"""Curves of a training run, for TensorBoard."""
+"""Curves of a training run, for TensorBoard and whoever else is asked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.student.objective import Loss
+from stages.student.wandb_curves import WandbCurves
 
 STEPS_AT_ONCE = 50  # a GPU that is asked for a number waits for the step that computes it
 
@@ -16,10 +17,11 @@ STEPS_AT_ONCE = 50  # a GPU that is asked for a number waits for the step that c
 class TrainingLog:
     """Steps that a killed run wrote beyond its last state are dropped."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, curves: WandbCurves | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
+        self._curves = curves
         self._steps: list[int] = []
         self._names: list[str] = []
         self._kept: list[Tensor] = []
@@ -34,17 +36,23 @@ class TrainingLog:
 
     def epoch(self, epoch: int, step: int, figure: float | None) -> None:
         self._write_steps()
-        self._writer.add_scalar("epoch", epoch, step)
-        if figure is not None:
-            self._writer.add_scalar("dev/selected", figure, step)
+        self._write({"epoch": epoch} | ({} if figure is None else {"dev/selected": figure}), step)
 
     def close(self) -> None:
         self._write_steps()
         self._writer.close()
+        if self._curves:
+            self._curves.close()
 
     def _write_steps(self) -> None:
         if self._kept:
             for step, values in zip(self._steps, torch.stack(self._kept).tolist(), strict=True):
-                for name, value in zip(self._names, values, strict=True):
-                    self._writer.add_scalar(f"loss/{name}", value, step)
+                named = zip(self._names, values, strict=True)
+                self._write({f"loss/{name}": value for name, value in named}, step)
         self._steps, self._kept = [], []
+
+    def _write(self, figures: dict[str, float], step: int) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+        if self._curves:
+            self._curves.add(figures, step)

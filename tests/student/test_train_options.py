@@ -21,7 +21,8 @@ from stages.student.labels import assemble_labels, label_centres
 from stages.student.queries import LearnedQueries
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.student.tensor_file import load_tensors
-from stages.student.train import Trainer, TrainingData
+from stages.student.train import Trainer
+from stages.student.training_data import TrainingData
 from tests.student.store import VOCABULARY, make_store, sample
 
 SUBSETS: dict[str, Subset] = {"jumping": "seen", "riding": "rare", "sleeping": "unseen"}
