@@ -63,10 +63,12 @@ def _workspace(config: Path | None, assignments: list[str] | None, quiet: bool =
     from pipeline.config import load_config
     from pipeline.workspace import Workspace
 
-    if config is None and Path("mipd.yaml").exists():
-        config = Path("mipd.yaml")
-    elif config is None and not quiet:
-        typer.echo("no mipd.yaml here: using the embedded demo configuration", err=True)
+    if config is None:
+        own = Path("mipd.yaml").exists()
+        config = Path("mipd.yaml") if own else None
+        if not quiet:
+            used = "mipd.yaml of this folder" if own else "the embedded demo configuration"
+            typer.echo(f"using {used}" if own else f"no mipd.yaml here: using {used}", err=True)
     return Workspace(load_config(config, assignments or []))
 
 

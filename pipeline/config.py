@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -64,6 +64,7 @@ def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
     """
     name, text = _read(source)
     try:
+        _refuse_repeats(name, text)
         fields = yaml.load(text, _Loader)
     except yaml.YAMLError as reason:
         raise UserError(f"{name} is not YAML: {reason}") from None
@@ -80,6 +81,38 @@ def load_config(source: Path | None, assignments: Sequence[str] = ()) -> Config:
         raise UserError(
             f"{name}: {count} in the configuration\n" + "\n".join(f"  {x}" for x in lines)
         ) from None
+
+
+def _refuse_repeats(name: str, text: str) -> None:
+    """Raises UserError that lists every key that stands twice in a section; PyYAML takes the last one."""
+    repeats = [
+        f"  line {line}: {path} stands in line {first} already"
+        for path, first, line in _repeats(yaml.compose(text, _Loader), (), set())
+    ]
+    if repeats:
+        raise UserError(
+            f"{name}: keys that stand twice, of which the last would win in silence; keep one of each\n"
+            + "\n".join(repeats)
+        )
+
+
+def _repeats(node: yaml.Node | None, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, int, int]]:
+    """Dotted path, line of the first and line of the later one, of every repeated key below a node."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:  # an alias may lead in a circle
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            yield from _repeats(part, path, seen)
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        line = key.start_mark.line + 1
+        if here[-1] in lines:
+            yield ".".join(here), lines[here[-1]], line
+        lines.setdefault(here[-1], line)
+        yield from _repeats(value, here, seen)
 
 
 def _keep_own_root(fields: dict[str, Any], assignments: Sequence[str]) -> None:
@@ -134,6 +167,7 @@ def _assign(fields: dict[str, Any], assignment: str) -> None:
             raise UserError(f"--set {assignment!r}: {'.'.join(keys[: i + 1])} is a value, not a section")
         node = inner
     try:
+        _refuse_repeats(f"--set {assignment!r}", text)
         node[keys[-1]] = yaml.load(text, _Loader)
     except yaml.YAMLError as reason:
         raise UserError(f"--set {assignment!r}: the value is not YAML: {reason}") from None

@@ -49,7 +49,7 @@ def repair_store(workspace: Workspace, dry_run: bool) -> Result:
     """Takes out what is proven bad. A dry run ends with exit code 1 where there is something to do."""
     store = workspace.store
     known = _known(workspace) if _is_of_this_data(workspace) else {"trained": frozenset[str]()}
-    if "pictures" not in known:
+    if "pictures" not in known and workspace.config.data.root.exists():
         workspace.console.say(
             "note: the store is of another data set than data.root, or of an earlier state of it, so that "
             "its files and rows are looked at, but not whether they fit the pictures and held-out verbs"
@@ -69,9 +69,12 @@ def repair_store(workspace: Workspace, dry_run: bool) -> Result:
 
 def _is_of_this_data(workspace: Workspace) -> bool:
     """Held against another data set, every rationale and bank might look wrong."""
+    data = workspace.data_if_there()
+    if data is None:
+        return False
     for load in (load_manifest, load_manifest_copy):
         try:
-            return load(workspace.store).data_fingerprint == workspace.data.fingerprint
+            return load(workspace.store).data_fingerprint == data.fingerprint
         except UserError:  # which the repair will tell, or mend
             continue
     return False
@@ -140,8 +143,10 @@ def import_store(workspace: Workspace, path: Path, form: str, force: bool) -> Re
 
 
 def _known(workspace: Workspace) -> dict[str, Any]:
-    """What only the data set can tell `verify`."""
-    data = workspace.data
+    """What only the data set can tell `verify`; nothing where it is not at hand."""
+    data = workspace.data_if_there()
+    if data is None:
+        return {}
     return {
         "leak": leak_rule(data),
         "trained": {sample.image for sample in data.split("train")},

@@ -72,14 +72,8 @@ def _complete(usable: pl.DataFrame) -> int:
 
 def _training_pictures(workspace: Workspace) -> int | None:
     """Training entries of the data set, unusable ones included; None where it is not at hand."""
-    settings = workspace.config.data
-    if not settings.root.exists():  # also the demo's, which asking for it would draw
-        return None
-    try:
-        data = workspace.data
-    except UserError:
-        return None
-    return len(data.split("train")) + len(data.training_errors)
+    data = workspace.data_if_there()
+    return None if data is None else len(data.split("train")) + len(data.training_errors)
 
 
 def _verdicts(current: pl.DataFrame) -> list[dict[str, Any]]:
@@ -272,16 +266,17 @@ def rows(
 def show(workspace: Workspace, image: str) -> Result:
     """The annotation, all attempts and verdicts, and the banks of one picture."""
     store = workspace.store.require()
-    sample = next((s for s in workspace.data.samples if s.image == image), None)
+    known = workspace.data_if_there()
+    sample = None if known is None else next((s for s in known.samples if s.image == image), None)
     frame = read_rationales(store).filter(pl.col("image") == image)
-    if sample is None and frame.is_empty():
+    failures = read_failures(store).filter(pl.col("image") == image)
+    names = sorted({part.name for part in load_manifest(store).parts if part.kind == "bank"})
+    banks = [name for name in names if image in BankReader(store, name)]
+    if sample is None and frame.is_empty() and failures.is_empty() and not banks:
         raise UserError(
             f"no picture {image!r} in the data set or the store; "
             "give a file name as `mipd-pipe inspect rows` prints it"
         )
-    failures = read_failures(store).filter(pl.col("image") == image)
-    names = sorted({part.name for part in load_manifest(store).parts if part.kind == "bank"})
-    banks = [name for name in names if image in BankReader(store, name)]
     data = {
         "image": image,
         "annotation": None if sample is None else asdict(sample),
@@ -289,7 +284,7 @@ def show(workspace: Workspace, image: str) -> Result:
         "failures": failures.to_dicts(),
         "banks": banks,
     }
-    lines = [image] if sample is None else _annotation_lines(workspace, sample)
+    lines = [_stored_head(image, frame)] if sample is None else _annotation_lines(workspace, sample)
     for row in frame.filter("current").select(SCHEMA.names).iter_rows(named=True):
         verdict = row["status"] + (f": {row['reason']}" if row["reason"] else "")
         lines += [
@@ -303,6 +298,12 @@ def show(workspace: Workspace, image: str) -> Result:
     ]
     lines += ["", "banks: " + (", ".join(banks) or "none")]
     return Result(printable("\n".join(lines)), data)
+
+
+def _stored_head(image: str, frame: pl.DataFrame) -> str:
+    """What the rationales' rows tell of the picture where its annotation is not at hand."""
+    told = frame.filter("current").select("verb", "split").unique().sort("verb", "split").iter_rows()
+    return f"{image}: " + (", ".join(f"{verb} ({split})" for verb, split in told) or "no rationale")
 
 
 def _annotation_lines(workspace: Workspace, sample: Sample) -> list[str]:

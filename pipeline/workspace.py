@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cache.atomic import write_bytes
+from cache.errors import FindingsError, UserError
 from cache.paths import StorePaths
 from pipeline.config import Config, dump_config
 from pipeline.console import Console
@@ -40,6 +41,19 @@ class Workspace:
             self.console.say(f"note: {note}")
         return data
 
+    def data_if_there(self) -> DataSet | None:
+        """The data set; None, after a note that says why, where it is not at hand. Draws nothing."""
+        root = self.config.data.root
+        try:
+            if not root.exists():
+                raise UserError(f"data.root {root} does not exist")
+            return self.data
+        except UserError as reason:
+            self.console.say(
+                f"note: the data set cannot be read, so only what the store itself holds is told: {reason}"
+            )
+            return None
+
     @cached_property
     def ledger(self) -> PictureLedger:
         """The ledger, after it has checked every picture of the data set."""
@@ -70,7 +84,8 @@ class Workspace:
     def stage(self, name: str) -> Iterator[None]:
         """Records when the stage began and how it ended, and the configuration of a stage that was done.
 
-        A stage that is refused leaves the configuration of the run as it was.
+        It ends "done", "findings" where it came to its end and too much was at fault, else "stopped". A
+        stage that is refused leaves the configuration of the run as it was.
         """
         self.console.event("stage-started", stage=name)
         start, end = time.monotonic(), "stopped"
@@ -78,5 +93,8 @@ class Workspace:
             yield
             end = "done"
             write_bytes(self.config.run_dir / "config.yaml", dump_config(self.config).encode())
+        except FindingsError:
+            end = "findings"
+            raise
         finally:
             self.console.event("stage-ended", stage=name, end=end, seconds=round(time.monotonic() - start, 3))

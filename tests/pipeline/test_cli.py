@@ -333,3 +333,14 @@ def test_compare_averages_runs_that_differ_in_the_seed_alone(finished: Config, s
     }
     assert shell.run("compare", finished.run_dir / "store") == 2
     assert "holds no evaluated run (no config.yaml)" in shell.err
+
+
+def test_the_configuration_found_in_this_folder_is_told(
+    finished: Config, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mipd.yaml").write_text(dump_config(finished))
+    assert shell.run("inspect", "rows", "--limit", "1") == 0
+    assert "using mipd.yaml of this folder" in shell.err
+    assert shell.run("inspect", "rows", "--limit", "1", "-c", "mipd.yaml") == 0
+    assert "using" not in shell.err

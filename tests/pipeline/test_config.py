@@ -121,3 +121,25 @@ def test_a_text_that_looks_like_a_number_stays_text_when_dumped(tmp_path: Path) 
     file = tmp_path / "mipd.yaml"
     file.write_text(dump_config(config))
     assert load_config(file) == config
+
+
+def test_keys_that_stand_twice_are_refused_by_name_and_line(tmp_path: Path) -> None:
+    """PyYAML takes the last one in silence, so that an edit further up does nothing."""
+    text = "run_dir: runs\ndata: {root: data}\ntrain:\n  epochs: 3\n  lr: 1e-3\n  epochs: 4\nrun_dir: other\n"
+    with pytest.raises(UserError) as caught:
+        load_config(write(tmp_path, text))
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path / 'mipd.yaml'}: keys that stand twice, of which the last would win in silence; keep one"
+        " of each",
+        "  line 6: train.epochs stands in line 4 already",
+        "  line 7: run_dir stands in line 1 already",
+    ]
+    with pytest.raises(UserError, match=r"--set 'train=.*\n  line 1: epochs stands in line 1 already"):
+        load_config(None, ["train={epochs: 3, epochs: 4}"])
+
+
+def test_an_alias_is_no_repetition(tmp_path: Path) -> None:
+    text = "run_dir: &r runs\nstore_dir: *r\ndata: {root: data}\n"
+    assert load_config(write(tmp_path, text)).store == load_config(write(tmp_path, text)).run_dir
+    with pytest.raises(UserError, match="is not allowed"):
+        load_config(write(tmp_path, "run_dir: &a [*a]\ndata: {root: data}\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +169,26 @@ def test_a_form_that_is_none_is_refused(shell: Shell, tmp_path: Path) -> None:
 def test_what_cannot_be_imported_is_said(shell: Shell, tmp_path: Path) -> None:
     assert shell.inspect("import", tmp_path, "--from", "parquet") == 2
     assert "error: no *.parquet file in" in shell.err
+
+
+def test_without_the_data_the_store_tells_what_it_knows(shell: Shell, tmp_path: Path) -> None:
+    """A colleague who was handed the store alone can still look at it."""
+    gone = ("--set", f"data.root={tmp_path / 'gone'}")
+    image = read_rationales(shell.store)["image"][0]
+    note = "note: the data set cannot be read, so only what the store itself holds is told: data.root"
+    assert shell.inspect("show", image, *gone) == 0
+    assert shell.err.count(f"{note} {tmp_path / 'gone'} does not exist") == 1
+    head, *rest = shell.out.splitlines()
+    assert re.fullmatch(rf"{re.escape(image)}: [a-z-]+ \(train\)", head)
+    assert any(line.startswith("positive glimpse (attempt 0, accepted)") for line in rest)
+    assert rest[-1] == "banks: rationale-text, student-vision, teacher-vision"
+    assert shell.inspect("show", "nobody.jpg", *gone) == 2
+    assert shell.inspect("verify", *gone) == 0
+    assert shell.err.count(note) == 1
+    assert ": whole" in shell.out
+    bank = next(shell.store.root.glob("banks/*/*.lmdb"))
+    bank.write_bytes(bank.read_bytes()[:-1])
+    assert shell.inspect("verify", *gone) == 1
+    assert shell.inspect("repair", "--dry-run", *gone) == 1
+    assert "another data set" not in shell.err
+    assert not (tmp_path / "gone").exists()

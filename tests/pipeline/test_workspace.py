@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from cache.errors import FindingsError
 from pipeline.config import Config
 from pipeline.workspace import Workspace
 
@@ -38,3 +41,24 @@ def test_a_damaged_ledger_is_told_once(
     for _ in range(2):
         workspace.check_pictures(some)
     assert capsys.readouterr().err.count("not a readable picture ledger") == 1
+
+
+class _BrokenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "end"),
+    [(None, "done"), (FindingsError("too many"), "findings"), (_BrokenError(), "stopped")],
+    ids=["done", "findings", "stopped"],
+)
+def test_how_a_stage_ended_is_recorded(
+    tmp_path: Path, small_config: Callable[..., Config], raised: Exception | None, end: str
+) -> None:
+    config = small_config(tmp_path / "run")
+    with suppress(FindingsError, _BrokenError), Workspace(config).stage("embed-teacher"):
+        if raised is not None:
+            raise raised
+    _, last = (config.run_dir / "events.jsonl").read_text().splitlines()
+    assert json.loads(last)["end"] == end
+    assert (config.run_dir / "config.yaml").exists() == (end == "done")
