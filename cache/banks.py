@@ -200,6 +200,11 @@ class ShardWriter:
             return int(transaction.stat(self._tables[0])["entries"])
 
 
+def picture_key(mark: str, digest: str) -> str:
+    """Key of a row made of a picture: the bank's fingerprint, and the digest of the picture file's bytes."""
+    return fingerprint([mark, digest])
+
+
 def _lmdb_key(image: str) -> bytes:
     key = image.encode()
     if not 0 < len(key) <= _KEY_LIMIT:

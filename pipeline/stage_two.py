@@ -91,6 +91,8 @@ def training_data(workspace: Workspace) -> TrainingData:
         workspace.console.say(
             "note: the dev set has no picture of a seen verb, so the last epoch counts as the best"
         )
+    for dataset in (train, selected):
+        dataset.require_current(workspace.picture_digests(sample.image for sample in dataset.samples))
     return TrainingData(
         train=train,
         select=selected,

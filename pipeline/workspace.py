@@ -67,6 +67,10 @@ class Workspace:
             ledger.check(self.data.images_folder, sizes, advance)
         return ledger
 
+    def picture_digests(self, images: Iterable[str]) -> dict[str, str]:
+        """Image -> digest of its bytes as they are now, as far as earlier commands here have read them."""
+        return self._ledger.digests_now(self.data.images_folder, images)
+
     @cached_property
     def _ledger(self) -> PictureLedger:
         """As the last call left it."""

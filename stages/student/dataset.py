@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader, mirrored
+from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader, mirrored, picture_key
 from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths
@@ -95,6 +95,24 @@ class StoreDataset(Dataset[Batch]):
         images = [self._mined.get(sample.image, ()) for sample in samples]
         mined, mask = self.teacher.read_mined(images, self._mined_count)
         return replace(targets, mined=mined, mined_mask=mask)
+
+    def require_current(self, digests: Mapping[str, str]) -> None:
+        """Raises UserError where vision rows were made of other bytes than these (image -> digest)."""
+        banks = [self.vision, *([self.teacher.vision] if self.teacher else [])]
+        for bank in banks:
+            mark, keys = bank.header.fingerprint, bank.row_keys
+            stale = [
+                sample.image
+                for sample in self.samples
+                if (digest := digests.get(sample.image)) and keys[sample.image] != picture_key(mark, digest)
+            ]
+            if stale:
+                raise UserError(
+                    f"{len(stale)} of {len(self.samples)} pictures, e.g. {stale[0]!r}, are not the ones that "
+                    f"bank {bank.header.name} was made of: their files changed since. Bring the store up to "
+                    "date with `mipd-pipe generate-rationales` and `mipd-pipe embed-teacher`, which redo "
+                    "only what changed, or put the earlier pictures back"
+                )
 
     def _annotations(self, samples: Sequence[Sample], flipped: Sequence[bool]) -> dict[str, Tensor]:
         """Roles beyond the verb's are `Pad` with no box."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.banks import BankHeader, ShardWriter
+from cache.banks import BankHeader, ShardWriter, picture_key
 from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import Part
@@ -92,7 +92,7 @@ class VisionJob:
 
     def row_keys(self) -> Mapping[str, str]:
         mark = self.header.fingerprint
-        return {image: fingerprint([mark, digest]) for image, digest in self.digests.items()}
+        return {image: picture_key(mark, digest) for image, digest in self.digests.items()}
 
     def write_shard(
         self,

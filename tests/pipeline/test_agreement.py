@@ -89,6 +89,28 @@ def test_rationales_that_changed_after_they_were_embedded_are_refused(
     stage_two.train_student(other)
 
 
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_pictures_that_changed_after_they_were_embedded_are_refused(
+    copied: Path, tmp_path: Path, drawn_data: Path, small_config: Make, split: str
+) -> None:
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    config = small_config(copied, f"data.root={data}")
+    stage_two.training_data(Workspace(config))
+    subsets = Workspace(config).data.subset_of
+    image = next(
+        s.image for s in Workspace(config).data.samples if s.split == split and subsets[s.verb] == "seen"
+    )
+    path = Workspace(config).data.picture(image)
+    path.write_bytes(path.read_bytes() + b"\0")
+    message = rf"^1 of \d+ pictures, e.g. '{image}', are not the ones that bank student-vision was made of"
+    with pytest.raises(UserError, match=message):
+        stage_two.training_data(Workspace(config))
+    path.unlink()  # training needs no picture, only not another one
+    stage_two.training_data(Workspace(config))
+    shutil.copy(drawn_data / path.relative_to(data), path)
+    stage_two.training_data(Workspace(config))
+
+
 def test_a_rationale_that_names_a_held_out_verb_is_refused(copied: Path, small_config: Make) -> None:
     """As an interrupted call leaves it: the store says what is held out, a row of before still names it."""
     workspace = Workspace(small_config(copied))
