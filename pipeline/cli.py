@@ -31,9 +31,9 @@ bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich
 app.add_typer(bench_app, name="bench")
 
 
-def _example(typed: str) -> str:
+def _example(*typed: str) -> str:
     """The last lines of a command's help; as they stand, for a wrapped command cannot be copied."""
-    return f"\b\nExample:\n  mipd-pipe {typed}"
+    return "\n  mipd-pipe ".join(["\b\nExample:", *typed])
 
 
 ConfigOption = Annotated[
@@ -409,7 +409,11 @@ def inspect_show(
 
 
 @inspect_app.command(
-    "search", epilog=_example('inspect search "a horse over a fence" --polarity positive -k 10')
+    "search",
+    epilog=_example(
+        'inspect search "a horse over a fence" --polarity positive -k 10',
+        "inspect search --image mine.jpg --verb jumping",
+    ),
 )
 def inspect_search(
     text: Annotated[str | None, typer.Argument(help="What to look for among the rationales.")] = None,
