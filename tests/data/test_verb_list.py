@@ -109,6 +109,14 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert "verbs.yaml" in str(caught.value)
 
 
+def test_verbs_and_roles_of_any_script_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "verbs.yaml"
+    path.write_text("- 曲芸: [演者, 道具]\n- jongler-à-vélo: [pièce]\n", encoding="utf-8")
+    read = read_verb_list(path)
+    assert read.verbs == ("曲芸", "jongler-à-vélo")
+    assert read.frames["曲芸"].roles == ("演者", "道具")
+
+
 def test_a_missing_file_and_broken_json_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml: cannot be read \(No such file or directory\)"):
         read_verb_list(tmp_path / "none.yaml")

@@ -83,6 +83,21 @@ def test_a_batch_of_one_without_box_or_rationale_is_a_step(world: Any) -> None:
     assert torch.isfinite(stepper(world, "bf16").step(batch).total)
 
 
+def test_pictures_without_a_role_or_a_filled_one_are_a_step(world: Any) -> None:
+    """The verb is learned from all of them; a role nobody filled is the noun `blank`."""
+    batch = world.batch(3)
+    mask = batch.role_mask.clone()
+    mask[0] = False
+    batch = replace(batch, role_mask=mask, nouns=torch.zeros_like(batch.nouns))
+    loss = stepper(world).step(batch)
+    assert torch.isfinite(loss.total)
+    assert loss.terms["noun"] > 0
+    nothing = stepper(world).step(replace(batch, role_mask=torch.zeros_like(mask)))
+    assert nothing.terms["verb"] > 0
+    for name in ("noun", "noun_open", "box_l1", "box_exists", "role_distill", "noun_anchor"):
+        assert nothing.terms[name] == 0, name
+
+
 @pytest.mark.parametrize(("gain", "expected"), [(1.0, "fp32"), (0.2, "fp32"), (1.5, "bf16")])
 def test_bf16_is_taken_where_it_is_worth_it(
     monkeypatch: pytest.MonkeyPatch, gain: float, expected: str
