@@ -24,35 +24,8 @@ from stages.teacher.encoder import Floats, TextEncoder, TextTokens, VisionEncode
 from stages.teacher.frame_reader import FrameReader
 
 
-class BankJob(Protocol):
-    """One bank to fill. `family` names the pooled vectors written beside it, None = none."""
-
-    header: BankHeader
-    family: str | None
-    failures: list[QuarantineRow]
-
-    def row_keys(self) -> Mapping[str, str]:
-        """Image -> key of everything that decides its row, for all rows the bank should have."""
-        ...
-
-    def write_shard(
-        self,
-        paths: StorePaths,
-        images: Sequence[str],
-        keys: Mapping[str, str],
-        producer: dict[str, Any],
-        advance: Advance,
-    ) -> list[Part]:
-        """Writes one shard and its vectors; returns their manifest entries. `keys` is `row_keys()`."""
-        ...
-
-    def close(self) -> None:
-        """Ends what read ahead for it; its encoder stays open."""
-        ...
-
-
 @dataclass(slots=True)
-class _Pooled:
+class Pooled:
     """Pooled vectors of one shard, gathered until the shard is whole."""
 
     keys: list[VectorKey] = field(default_factory=list)
@@ -71,6 +44,48 @@ class _Pooled:
             return []
         vectors = np.stack(self.vectors)
         return [write_vectors(paths, family, self.keys, self.row_keys, vectors, header.fingerprint, producer)]
+
+
+class BankJob(Protocol):
+    """One bank to fill. `family` names the pooled vectors written beside it, None = none."""
+
+    header: BankHeader
+    family: str | None
+    failures: list[QuarantineRow]
+
+    def row_keys(self) -> Mapping[str, str]:
+        """Image -> key of everything that decides its row, for all rows the bank should have."""
+        ...
+
+    def fill(
+        self,
+        shard: ShardWriter,
+        pooled: Pooled,
+        images: Sequence[str],
+        keys: Mapping[str, str],
+        advance: Advance,
+    ) -> None:
+        """Adds the rows of one shard, and their pooled vectors. `keys` is `row_keys()`."""
+        ...
+
+    def close(self) -> None:
+        """Ends what read ahead for it; its encoder stays open."""
+        ...
+
+
+def write_shard(
+    job: BankJob,
+    paths: StorePaths,
+    images: Sequence[str],
+    keys: Mapping[str, str],
+    producer: dict[str, Any],
+    advance: Advance,
+) -> list[Part]:
+    """Writes one shard of a bank and its vectors; returns their manifest entries. `keys` is `row_keys()`."""
+    pooled = Pooled()
+    with ShardWriter.open(paths, job.header, len(images), producer) as shard:
+        job.fill(shard, pooled, images, keys, advance)
+    return [*shard.parts(), *pooled.write(paths, job.header, job.family, producer)]
 
 
 @dataclass(slots=True)
@@ -94,24 +109,21 @@ class VisionJob:
         mark = self.header.fingerprint
         return {image: picture_key(mark, digest) for image, digest in self.digests.items()}
 
-    def write_shard(
+    def fill(
         self,
-        paths: StorePaths,
+        shard: ShardWriter,
+        pooled: Pooled,
         images: Sequence[str],
         keys: Mapping[str, str],
-        producer: dict[str, Any],
         advance: Advance,
-    ) -> list[Part]:
-        pooled = _Pooled()
-        with ShardWriter.open(paths, self.header, len(images), producer) as shard:
-            for names, frames in self._batches(images):
-                tokens = self.encoder.encode(frames)
-                for name, row, vector in zip(names, tokens, pool(tokens, self.encoder.geometry), strict=True):
-                    shard.add(name, keys[name], row)
-                    if self.family:
-                        pooled.add(VectorKey(name), keys[name], vector.copy())
-                advance(len(names))
-        return [*shard.parts(), *pooled.write(paths, self.header, self.family, producer)]
+    ) -> None:
+        for names, frames in self._batches(images):
+            tokens = self.encoder.encode(frames)
+            for name, row, vector in zip(names, tokens, pool(tokens, self.encoder.geometry), strict=True):
+                shard.add(name, keys[name], row)
+                if self.family:
+                    pooled.add(VectorKey(name), keys[name], vector.copy())
+            advance(len(names))
 
     def close(self) -> None:
         self.reader.close()
@@ -153,26 +165,24 @@ class TextJob:
         mark = self.header.fingerprint
         return {image: texts_key(mark, four) for image, four in self.texts.items()}
 
-    def write_shard(
+    def fill(
         self,
-        paths: StorePaths,
+        shard: ShardWriter,
+        pooled: Pooled,
         images: Sequence[str],
         keys: Mapping[str, str],
-        producer: dict[str, Any],
         advance: Advance,
-    ) -> list[Part]:
-        pooled, counts = _Pooled(), TextCounts()
-        with ShardWriter.open(paths, self.header, len(images), producer) as shard:
-            for names in self._batches(images):
-                encoded = self.encoder.encode([text for name in names for text in self.texts[name] if text])
-                counts += _counted(encoded)
-                row = 0  # of `encoded`
-                for name in names:
-                    row = self._add(shard, pooled, name, keys[name], encoded, row)
-                advance(len(names))
-            shard.remarks |= counts.record()
+    ) -> None:
+        counts = TextCounts()
+        for names in self._batches(images):
+            encoded = self.encoder.encode([text for name in names for text in self.texts[name] if text])
+            counts += _counted(encoded)
+            row = 0  # of `encoded`
+            for name in names:
+                row = self._add(shard, pooled, name, keys[name], encoded, row)
+            advance(len(names))
+        shard.remarks |= counts.record()
         self.counts += counts
-        return [*shard.parts(), *pooled.write(paths, self.header, self.family, producer)]
 
     def close(self) -> None:
         pass
@@ -192,7 +202,7 @@ class TextJob:
             yield names
 
     def _add(
-        self, shard: ShardWriter, pooled: _Pooled, image: str, key: str, encoded: TextTokens, row: int
+        self, shard: ShardWriter, pooled: Pooled, image: str, key: str, encoded: TextTokens, row: int
     ) -> int:
         """Adds one picture, whose texts are the rows of `encoded` from `row` on; returns where they end.
 

@@ -29,7 +29,7 @@ from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.reporter import Reporter
 from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
-from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob
+from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob, write_shard
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.encoder import TextEncoder, VisionEncoder
 from stages.teacher.frame_reader import FrameReader
@@ -222,7 +222,7 @@ class Embedder:
         done = len(wanted) - len(todo)
         with self.reporter.progress(header.name, len(wanted), done) as advance:
             for images in batches(todo, self.settings.rows_per_shard):
-                parts = job.write_shard(self.paths, images, wanted, self._producer, advance)
+                parts = write_shard(job, self.paths, images, wanted, self._producer, advance)
                 add_parts(self.paths, parts)
         if isinstance(job, TextJob):
             self._tell_long_texts(job)

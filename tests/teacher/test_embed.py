@@ -20,7 +20,7 @@ from cache.text_counts import TextCounts, combine
 from cache.vectors import read_vectors
 from stages.data.geometry import Geometry
 from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
-from stages.teacher.bank_jobs import TextJob, VisionJob
+from stages.teacher.bank_jobs import TextJob, VisionJob, write_shard
 from stages.teacher.builtin_text import BuiltinText
 from stages.teacher.encoder import Floats
 from stages.teacher.frame_reader import FrameReader
@@ -76,7 +76,7 @@ def write(job: VisionJob | TextJob, root: Path) -> dict[str, Floats]:
     write_header(paths, job.header)
     for name in (job.header.name, *([job.family] if job.family else [])):
         put_in_force(paths, name, job.header.fingerprint)
-    add_parts(paths, job.write_shard(paths, list(keys), keys, PRODUCER, lambda count: None))
+    add_parts(paths, write_shard(job, paths, list(keys), keys, PRODUCER, lambda count: None))
     job.close()
     reader = BankReader(paths, job.header.name)
     rows = {image: reader.read(image).tokens for image in reader.images}
@@ -117,7 +117,7 @@ def test_a_shard_in_the_making_holds_stored_rows_not_all_of_its_tokens(
     peaks = []
     for count in (3, 3, 10):  # the first call also loads what writing needs
         tracemalloc.start()
-        job.write_shard(paths, list(keys)[:count], keys, PRODUCER, lambda count: None)
+        write_shard(job, paths, list(keys)[:count], keys, PRODUCER, lambda count: None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     job.close()
