@@ -16,9 +16,7 @@ from cache.paths import StorePaths
 from cache.rationales import read_rationales
 from cache.vectors import RATIONALES, Floats, VectorKey
 from pipeline.row_filter import check_filters, narrow
-from stages.data.vocabulary import Vocabulary
 from stages.teacher.encoder import TextEncoder
-from stages.teacher.sentence import sentence
 
 REPLACED = "(no longer in use: run `mipd-pipe embed-teacher`)"
 _KEY = ("image", "aspect", "polarity")
@@ -91,12 +89,3 @@ def encode_like_rationales(store: StorePaths, encoder: TextEncoder, texts: Seque
             "mean nothing; put the setting back, or run `mipd-pipe embed-teacher`"
         )
     return encoder.encode(list(texts)).pooled
-
-
-def situation_text(vocabulary: Vocabulary, verb: str, fillers: Mapping[str, str]) -> str:
-    """A situation as a sentence, to be looked up: of a verb of the vocabulary and role -> gloss of its noun.
-
-    An empty gloss is an unfilled role.
-    """
-    filled = {role: gloss for role, gloss in fillers.items() if gloss}
-    return sentence(verb, vocabulary.frames[verb], filled, vocabulary.verb_index)

@@ -29,7 +29,6 @@ from stages.student.tensor_file import load_tensors, save_tensors
 FORMAT = 2
 FACTS, CARD, LABELS = "export.json", "README.md", "labels.safetensors"
 LABEL_GRAPH, RECOGNISE, SITUATE, VISION = "labels.onnx", "recognise.onnx", "situate.onnx", "vision.onnx"
-STUDENT_GRAPHS = (LABEL_GRAPH, RECOGNISE, SITUATE)
 _CENTRES = "centres"
 _AGAIN = "export the student again with `mipd-pipe export-student`"
 

@@ -39,11 +39,6 @@ class Graph:
         found = self._session.run(None, arrays)
         return {name: _tensor(array) for name, array in zip(self.outputs, found, strict=True)}
 
-    def input_shape(self, name: str) -> list[Any]:
-        """Sizes of an input's axes, a word where any size will do."""
-        shapes = {there.name: list(there.shape) for there in self._session.get_inputs()}
-        return shapes[name]
-
 
 def _tensor(array: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
