@@ -62,7 +62,7 @@ def test_a_cut_checkpoint_and_one_of_a_newer_version_are_named(copied: Path, sma
     save_file(tensors, file, metadata={"mipd": document})
     message = (
         rf"has checkpoint format {FORMAT + 1}; this version reads format {FORMAT}: use the version of "
-        r"mipd-pipe that wrote it, or train again$"
+        r"mipd-pipe that wrote it, or train again with `mipd-pipe train-student --set run_dir=ANOTHER "
     )
     with pytest.raises(UserError, match=message):
         stage_two.evaluate(Workspace(small_config(copied)))
@@ -87,7 +87,7 @@ def test_training_does_not_go_on_over_labels_or_banks_made_anew(
     stage_one.embed_teacher(workspace)
     before = {path.name: path.read_bytes() for path in (copied / "student").glob("*.safetensors")}
     with pytest.raises(
-        UserError, match=rf"other settings or data, .*\n  {named}: .* -> (.|\n)*\nPut them back"
+        UserError, match=rf"other settings or data, (.|\n)*\n  {named}: .* -> (.|\n)*\nPut them back"
     ):
         stage_two.train_student(workspace)
     assert before == {path.name: path.read_bytes() for path in (copied / "student").glob("*.safetensors")}
@@ -96,7 +96,9 @@ def test_training_does_not_go_on_over_labels_or_banks_made_anew(
 def test_a_split_without_a_picture_has_no_figures(copied: Path, trained: Config, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(trained.data.root, root, copy_function=shutil.copy)
-    (root / ANNOTATIONS / "test.json").write_text("{}")
+    file = root / ANNOTATIONS / "test.json"
+    image, entry = next(iter(json.loads(file.read_text()).items()))
+    file.write_text(json.dumps({image: {**entry, "verb": "no-such-verb"}}))
     data = trained.data.model_copy(update={"root": root})
     workspace = Workspace(trained.model_copy(update={"run_dir": copied, "data": data}))
     with pytest.raises(
