@@ -24,7 +24,10 @@ STILL = {"input_dropout": 0.0, "decoder_dropout": 0.0, "head_dropout": 0.0}
 
 
 def holed(batch: Batch, seed: int) -> Batch:
-    """Boxes and rationales missing here and there, more in the first pictures than in the last."""
+    """Boxes and rationales missing here and there, more in the first pictures than in the last.
+
+    The negatives say what the positives say, so that their terms are not 0.
+    """
     random = torch.Generator().manual_seed(seed)
     some = torch.linspace(0, 1, len(batch.images))
 
@@ -36,6 +39,7 @@ def holed(batch: Batch, seed: int) -> Batch:
     told = kept(torch.ones(batch.teacher.text_mask.shape[:2], dtype=torch.bool))
     teacher = replace(
         batch.teacher,
+        text=batch.teacher.text * torch.tensor([1, -1, 1, -1])[:, None, None],
         role_box_valid=kept(batch.teacher.role_box_valid),
         text_mask=batch.teacher.text_mask & told[..., None],
     )

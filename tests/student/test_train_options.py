@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cache.errors import UserError
 from cache.paths import StorePaths
@@ -19,7 +19,7 @@ from stages.student.data_order import epoch_batches
 from stages.student.dataset import StoreDataset
 from stages.student.labels import assemble_labels, label_centres
 from stages.student.queries import LearnedQueries
-from stages.student.settings import LossSettings, StudentSettings, TrainSettings
+from stages.student.settings import Contrast, LossSettings, StudentSettings, TrainSettings
 from stages.student.tensor_file import load_tensors
 from stages.student.train import Trainer
 from stages.student.training_data import TrainingData
@@ -54,11 +54,15 @@ def training_data(paths: StorePaths, train: list[Any], select: list[Any]) -> Tra
 
 
 def train(
-    data: TrainingData, folder: Path, student: dict[str, Any] | None = None, **settings: Any
+    data: TrainingData,
+    folder: Path,
+    student: dict[str, Any] | None = None,
+    contrast: Contrast = "infonce",
+    **settings: Any,
 ) -> dict[str, Tensor]:
     """Two epochs of four steps; what the checkpoint holds."""
     options = {"epochs": 2, "batch_size": 2, "lr": 1e-2, "device": "cpu", "precision": "fp32"}
-    losses = LossSettings(contrast="infonce")
+    losses = LossSettings(contrast=contrast)
     Trainer(
         data,
         StudentSettings.model_validate({**SMALL, **(student or {})}),
@@ -158,3 +162,31 @@ def test_mined_rationales_are_read_with_their_picture(data: TrainingData) -> Non
         assert torch.equal(batch.teacher.mined[0, 0, aspect], other.teacher.text[0, kind])
         assert torch.equal(batch.teacher.mined_mask[0, 0, aspect], other.teacher.text_mask[0, kind])
     assert not batch.teacher.mined_mask[1].any()
+
+
+def test_steps_in_parts_end_in_the_same_student(data: TrainingData, tmp_path: Path) -> None:
+    """The last batch of an epoch has fewer pictures than parts."""
+    still = {"input_dropout": 0.0, "decoder_dropout": 0.0, "head_dropout": 0.0}
+    whole = train(data, tmp_path / "whole", still, "hinge", batch_size=3, lr=1e-4)
+    parts = train(data, tmp_path / "parts", still, "hinge", batch_size=3, lr=1e-4, accumulate=3)
+    apart = torch.cat(
+        [(parts[name].float() - tensor.float()).abs().flatten() for name, tensor in whole.items()]
+    )
+    assert apart.mean() < 1e-6
+    assert apart.max() < 1e-3
+
+
+def test_what_is_to_be_compiled_is_what_the_steps_compute(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler that counts in the place of torch's, which takes minutes on a busy CPU."""
+    called: list[str] = []
+
+    def compiled(module: nn.Module) -> None:
+        module.register_forward_hook(lambda m, *_: called.append(type(m).__name__))
+
+    monkeypatch.setattr(nn.Module, "compile", compiled)
+    train(data, tmp_path / "plain", batch_size=4)
+    assert called == []
+    train(data, tmp_path / "compiled", batch_size=4, compile=True)
+    assert called == ["Objective"] * 4
