@@ -26,7 +26,7 @@ _KEYS, _BLOCKS, _SLACK, _RESIDUALS = 400, 48 << 20, 0.35, 1.75
 
 @dataclass(frozen=True, slots=True)
 class IndexWish:
-    """What the user asked for; the fields are explained at `stages.teacher.index_settings`."""
+    """What the user asked for; the fields are explained at `stages.teacher.embedding.index_settings`."""
 
     kind: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
     flat_below: int = 100_000

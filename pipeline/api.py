@@ -32,8 +32,8 @@ from cache.paths import StorePaths
 from cache.rationales import read_quarantine, read_rationales
 from cache.vectors import PICTURES, read_labels
 from pipeline.config import Config, load_config
-from pipeline.nearest import encode_like_rationales, nearest_rationales
-from pipeline.search import stored_vector
+from pipeline.looking.nearest import encode_like_rationales, nearest_rationales
+from pipeline.looking.search import stored_vector
 from stages.batches import batches
 from stages.data.pictures import open_picture, to_rgb
 from stages.reporter import SilentReporter
@@ -41,8 +41,8 @@ from stages.reporter import SilentReporter
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.student.predict import PredictedVerb, Predictor
-    from stages.student.recogniser import PictureEncoder
+    from stages.student.network.recogniser import PictureEncoder
+    from stages.student.predicting.predict import PredictedVerb, Predictor
 
 MAX_PIXELS = 50_000_000  # of a picture that is to be predicted: the default of `data.max_image_pixels`
 
@@ -79,8 +79,8 @@ def load_student(
     UserError where it is missing, damaged or of another version, or an encoder is not there.
     """
     from pipeline.predict import PredictRequest, open_predictor
-    from stages.student.checkpoint import BEST
-    from stages.student.ready import open_student
+    from stages.student.reading.ready import open_student
+    from stages.student.training.checkpoint import BEST
 
     best = Path(path) / "student" / BEST
     request = PredictRequest([], verbs=None if verbs is None else Path(verbs), top=top)
@@ -125,7 +125,7 @@ class Store:
 
     def tokens(self, bank: str, images: Sequence[str]) -> Tensor:
         """[B, *shape of a row], in the number format of the bank (int8: float32, scales applied)."""
-        from stages.student.tokens import to_tensor
+        from stages.student.network.tokens import to_tensor
 
         return to_tensor(self._bank(bank).read_batch(images))
 
@@ -155,7 +155,7 @@ class Store:
 
         filters   verb, aspect, polarity of those that may be found
         """
-        from stages.teacher.encoders import open_text
+        from stages.teacher.encoders.sources import open_text
 
         query = encode_like_rationales(self.paths, open_text(self.config.embed.text), [text])
         (hits,) = nearest_rationales(self.paths, query, count, filters)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from cache.errors import UserError
 from stages.data.settings import DataSettings
 from stages.settings import PathSetting, Settings
-from stages.student.evaluation_settings import EvaluationSettings
+from stages.student.measuring.evaluation_settings import EvaluationSettings
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.teacher.embed_settings import EmbedSettings
 from stages.teacher.settings import TeacherSettings

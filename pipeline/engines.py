@@ -6,12 +6,12 @@ from functools import partial
 
 from pipeline.workspace import Workspace
 from stages.data.vocabulary import Vocabulary
-from stages.teacher.captions import CaptionsEngine
-from stages.teacher.engine import Engine
-from stages.teacher.engine_worker import Say
-from stages.teacher.server_settings import ServerSettings
-from stages.teacher.template import TemplateEngine
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.engines.captions import CaptionsEngine
+from stages.teacher.engines.engine import Engine
+from stages.teacher.engines.engine_worker import Say
+from stages.teacher.engines.server_settings import ServerSettings
+from stages.teacher.engines.template import TemplateEngine
+from stages.teacher.engines.vllm_settings import VllmSettings
 
 
 def make_engine(workspace: Workspace) -> Engine:
@@ -35,23 +35,23 @@ def _engine(workspace: Workspace, name: str, vllm: VllmSettings, server: ServerS
     if name == "template":
         return TemplateEngine(workspace.data.vocabulary)
     if name == "server":
-        from stages.teacher.server_engine import ServerEngine
+        from stages.teacher.engines.server_engine import ServerEngine
 
         return ServerEngine(server, max_pixels, say)
     if name == "ray":
         return _ray_engine(workspace)
-    from stages.teacher.vllm_engine import open_vllm
+    from stages.teacher.engines.vllm_engine import open_vllm
 
     return open_vllm(vllm, max_pixels, say)
 
 
 def _ray_engine(workspace: Workspace) -> Engine:
-    from stages.teacher.ray_engine import RayEngine
+    from stages.teacher.engines.ray_engine import RayEngine
 
     settings, config = workspace.config.teacher, workspace.config
     if settings.ray.engine == "template":
         return RayEngine(partial(_template, workspace.data.vocabulary), settings.ray, workspace.console.say)
-    from stages.teacher.vllm_engine import VllmEngine
+    from stages.teacher.engines.vllm_engine import VllmEngine
 
     make = partial(VllmEngine, settings.vllm, config.data.max_image_pixels)
     return RayEngine(make, settings.ray, workspace.console.say)

@@ -12,10 +12,14 @@ from cache.vectors import LABELS
 from pipeline.workspace import Workspace
 from stages.settings import changed_settings
 from stages.teacher.embed_settings import EmbedSettings
-from stages.teacher.encoder import TextEncoder, VisionEncoder
-from stages.teacher.encoder_settings import EncoderSettings, TextEncoderSettings, VisionEncoderSettings
-from stages.teacher.encoders import open_text, open_vision
-from stages.teacher.label_store import label_marks
+from stages.teacher.embedding.label_store import label_marks
+from stages.teacher.encoders.encoder import TextEncoder, VisionEncoder
+from stages.teacher.encoders.encoder_settings import (
+    EncoderSettings,
+    TextEncoderSettings,
+    VisionEncoderSettings,
+)
+from stages.teacher.encoders.sources import open_text, open_vision
 
 TEMPLATES = ("verb_templates", "role_templates", "noun_templates")
 # How fast an encoder runs and where, not what it gives: the machine that predicts decides it.

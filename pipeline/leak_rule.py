@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.verify import LeakRule
 from stages.data.swig import DataSet
-from stages.teacher.judge import leaked_verb
+from stages.teacher.judging.judge import leaked_verb
 
 
 def leak_rule(data: DataSet) -> LeakRule:

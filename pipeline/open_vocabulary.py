@@ -15,9 +15,9 @@ from pipeline.frozen_encoders import open_label_text
 from stages.data.verb_list import read_verb_list
 from stages.data.vocabulary import VerbFrame, Vocabulary
 from stages.reporter import Reporter
-from stages.student.labels import LabelTexts, assemble_labels
+from stages.student.network.labels import LabelTexts, assemble_labels
 from stages.teacher.embed_settings import EmbedSettings
-from stages.teacher.label_texts import encode_labels, label_texts
+from stages.teacher.embedding.label_texts import encode_labels, label_texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,20 @@ from typing import Any
 
 from cache.errors import MachineError, UserError
 from cache.rationales import read_rationales
+from pipeline.checks.model_files import NotFetchedError, require_model
+from pipeline.checks.needs import needs_of
+from pipeline.checks.place_checks import require_endpoint
 from pipeline.forecast import disk, hours, memory, requests, tokens
 from pipeline.forecast.experience import Experience, read_experience
 from pipeline.forecast.fit import Shortage, disk_shortage, memory_shortages
 from pipeline.forecast.probe import Probed, probe
 from pipeline.forecast.text import plan_text
 from pipeline.machine import Machine, disk_of, look_at_machine
-from pipeline.model_files import NotFetchedError, require_model
-from pipeline.needs import needs_of
-from pipeline.place_checks import require_endpoint
 from pipeline.result import Result
 from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
-from stages.teacher.plan import GeneratePlan
-from stages.teacher.vllm_settings import EXAMPLE
+from stages.teacher.asking.plan import GeneratePlan
+from stages.teacher.engines.vllm_settings import EXAMPLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from stages.batches import batches
 from stages.data.geometry import Geometry
 from stages.data.pictures import PictureError, open_picture
 from stages.reporter import Reporter
-from stages.student.checkpoint import BEST
-from stages.student.predict import PredictedVerb, Predictor
-from stages.student.read_ahead import read_ahead
-from stages.student.ready import ReadyStudent, open_student
-from stages.student.recogniser import PictureEncoder
+from stages.student.network.recogniser import PictureEncoder
+from stages.student.predicting.predict import PredictedVerb, Predictor
+from stages.student.reading.read_ahead import read_ahead
+from stages.student.reading.ready import ReadyStudent, open_student
+from stages.student.training.checkpoint import BEST
 
 Echo = Callable[[bytes], None]
 
@@ -192,7 +192,7 @@ class _Artist:
         self._taken: set[Path] = set()
 
     def draw(self, name: Path, picture: Image.Image, verbs: Sequence[PredictedVerb]) -> None:
-        from stages.student.drawing import draw_prediction
+        from stages.student.predicting.drawing import draw_prediction
 
         target = self._free(name)
         with replacing(target) as temporary:

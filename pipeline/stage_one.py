@@ -15,17 +15,17 @@ from pipeline.workspace import Workspace
 from stages.data.swig import DataSet
 from stages.plural import counted
 from stages.reporter import Reporter
-from stages.teacher import encoders
-from stages.teacher.contrast import ContrastChooser
+from stages.teacher.asking.contrast import ContrastChooser
+from stages.teacher.asking.request_keys import RequestKeys
+from stages.teacher.asking.role_nouns import count_nouns
+from stages.teacher.asking.shard import Shard
 from stages.teacher.embed import Embedder, Encoders
-from stages.teacher.encoder import TextEncoder
-from stages.teacher.engine import Engines
+from stages.teacher.embedding.label_store import find_labels, store_labels
+from stages.teacher.encoders import sources
+from stages.teacher.encoders.encoder import TextEncoder
+from stages.teacher.engines.engine import Engines
+from stages.teacher.engines.jsonl_texts import left_out, read_jsonl, with_texts
 from stages.teacher.generate import Generator
-from stages.teacher.jsonl_texts import left_out, read_jsonl, with_texts
-from stages.teacher.label_store import find_labels, store_labels
-from stages.teacher.request_keys import RequestKeys
-from stages.teacher.role_nouns import count_nouns
-from stages.teacher.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def build_generator(
     keep = place is None  # a look adds no label vectors to the run's store
     place = place or Place(workspace.store, config.run_dir / "request_keys.parquet", workspace.console)
     images = [sample.image for sample in data.split("train")]
-    with closing(encoders.open_text(config.embed.text)) as encoder:  # the engines need the memory
+    with closing(sources.open_text(config.embed.text)) as encoder:  # the engines need the memory
         chooser = contrast_chooser(workspace, encoder, keep)
     return Generator(
         data,
@@ -116,9 +116,9 @@ def embed_teacher(workspace: Workspace) -> None:
     config = workspace.config
     with workspace.stage("embed-teacher"):
         frozen = Encoders(
-            teacher_vision=encoders.open_vision(config.embed.teacher_vision, workspace.console.say),
-            student_vision=encoders.open_vision(config.embed.student_vision, workspace.console.say),
-            text=encoders.open_text(config.embed.text, workspace.console.say),
+            teacher_vision=sources.open_vision(config.embed.teacher_vision, workspace.console.say),
+            student_vision=sources.open_vision(config.embed.student_vision, workspace.console.say),
+            text=sources.open_text(config.embed.text, workspace.console.say),
         )
         embedder = Embedder(
             workspace.data,

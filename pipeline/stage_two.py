@@ -13,26 +13,26 @@ from cache.mining import mine_negatives
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
 from pipeline.console import Console, SilentConsole
-from pipeline.evaluation_files import show, tell, write_files
+from pipeline.figures.evaluation_files import show, tell, write_files
+from pipeline.figures.open_evaluation import asked_samples, asked_subsets
 from pipeline.frozen_encoders import encoder_device, record_encoders
 from pipeline.leak_rule import leak_rule
-from pipeline.open_evaluation import asked_samples, asked_subsets
 from pipeline.open_vocabulary import open_vocabulary
 from pipeline.result import Result
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample, Split
 from stages.data.vocabulary import Vocabulary
 from stages.settings import changed_settings
-from stages.student.checkpoint import BEST, load_student
-from stages.student.dataset import StoreDataset, TeacherBanks
-from stages.student.device import choose_device
-from stages.student.evaluate import evaluate as evaluate_student
-from stages.student.label_store import read_label_texts
-from stages.student.leakage import refuse_leaks
+from stages.student.measuring.evaluate import evaluate as evaluate_student
 from stages.student.processes import Processes
-from stages.student.tensor_file import load_facts
+from stages.student.reading.dataset import StoreDataset, TeacherBanks
+from stages.student.reading.label_store import read_label_texts
 from stages.student.torchrun import training_processes
-from stages.student.train import Trainer
+from stages.student.training.checkpoint import BEST, load_student
+from stages.student.training.device import choose_device
+from stages.student.training.leakage import refuse_leaks
+from stages.student.training.tensor_file import load_facts
+from stages.student.training.train import Trainer
 from stages.student.training_data import TrainingData
 
 

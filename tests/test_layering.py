@@ -55,16 +55,16 @@ def importers_of(package: str) -> list[str]:
 
 def test_only_the_files_named_after_it_import_vllm() -> None:
     assert importers_of("vllm") == [
-        "stages/teacher/vllm_core.py",
-        "stages/teacher/vllm_engine.py",
-        "stages/teacher/vllm_load.py",
-        "stages/teacher/vllm_request.py",
-        "stages/teacher/vllm_states.py",
+        "stages/teacher/engines/vllm_core.py",
+        "stages/teacher/engines/vllm_engine.py",
+        "stages/teacher/engines/vllm_load.py",
+        "stages/teacher/engines/vllm_request.py",
+        "stages/teacher/engines/vllm_states.py",
     ]
 
 
 def test_only_one_file_imports_ray() -> None:
-    assert importers_of("ray") == ["stages/teacher/ray_engine.py"]
+    assert importers_of("ray") == ["stages/teacher/engines/ray_engine.py"]
 
 
 def test_help_loads_no_heavy_package() -> None:

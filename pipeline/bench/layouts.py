@@ -32,7 +32,7 @@ from cache.codec import StorageType
 from cache.manifest import add_parts, editing, put_in_force
 from cache.paths import StorePaths
 from stages.batches import batches
-from stages.student.tokens import to_tensor
+from stages.student.network.tokens import to_tensor
 
 # CLIP ViT-L/14-336, BLIP-2's EVA tower, and four rationales in CLIP-L's text encoder.
 SHAPES: Mapping[str, tuple[int, ...]] = {

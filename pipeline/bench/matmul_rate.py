@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from stages.student.precision import PRECISIONS, Precision, waiter
+from stages.student.training.precision import PRECISIONS, Precision, waiter
 
 SIDE = {"cpu": 2048}  # of the two matrices; large enough that a larger one is no faster
 _ELSEWHERE = 8192

@@ -11,10 +11,10 @@ from typing import Any
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.student.batch import Batch
-from stages.student.objective import Objective
-from stages.student.precision import waiter
-from stages.student.step import Stepper
+from stages.student.objective.objective import Objective
+from stages.student.reading.batch import Batch
+from stages.student.training.precision import waiter
+from stages.student.training.step import Stepper
 
 FORWARD, BACKWARD, OPTIMIZER = "rest of forward, losses", "backward, clipping", "optimizer"
 

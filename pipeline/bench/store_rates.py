@@ -14,7 +14,7 @@ import numpy as np
 from cache.keys import digest_bytes
 from pipeline.bench.layouts import SHAPES, Layout
 from pipeline.bench.page_cache import drop, read_from_disk, resident_share
-from stages.student.read_ahead import read_ahead
+from stages.student.reading.read_ahead import read_ahead
 
 _CHUNK = 8 << 20  # what is read at once where a file is read in order
 _COPIES = 8

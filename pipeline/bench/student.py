@@ -26,8 +26,8 @@ from pipeline.console import Console
 from pipeline.machine import usable_cores
 from pipeline.result import Result
 from pipeline.table import size
-from stages.student.device import choose_device
-from stages.student.precision import PRECISIONS, Precision
+from stages.student.training.device import choose_device
+from stages.student.training.precision import PRECISIONS, Precision
 
 _MIB, _GB = 1 << 20, 1e9
 # On disk at once: the banks, and of a training run that is measured its state and best checkpoint.

@@ -23,16 +23,16 @@ from pipeline.bench.training_memory import train_settings
 from pipeline.console import Console
 from stages.batches import batches
 from stages.data.vocabulary import Vocabulary
-from stages.student.batch import Batch
-from stages.student.dataset import StoreDataset
-from stages.student.device import keep_freed_memory
-from stages.student.evaluate import evaluate
-from stages.student.labels import LabelVectors
-from stages.student.objective import Objective
-from stages.student.precision import PRECISIONS, Precision, choose_precision, waiter
-from stages.student.read_ahead import read_ahead
+from stages.student.measuring.evaluate import evaluate
+from stages.student.network.labels import LabelVectors
+from stages.student.objective.objective import Objective
+from stages.student.reading.batch import Batch
+from stages.student.reading.dataset import StoreDataset
+from stages.student.reading.read_ahead import read_ahead
 from stages.student.settings import LossSettings
-from stages.student.step import Stepper
+from stages.student.training.device import keep_freed_memory
+from stages.student.training.precision import PRECISIONS, Precision, choose_precision, waiter
+from stages.student.training.step import Stepper
 from stages.student.training_data import build_objective
 
 ROUNDS = 5

@@ -19,8 +19,8 @@ from pipeline.bench.layouts import SHAPES, Tokens
 from stages.data.geometry import Geometry
 from stages.data.sample import MAX_ROLES, Box, Sample, Split
 from stages.data.vocabulary import BLANK, OOV, PAD, VerbFrame, Vocabulary
-from stages.student.dataset import StoreDataset
-from stages.student.labels import LabelTexts, assemble_labels
+from stages.student.network.labels import LabelTexts, assemble_labels
+from stages.student.reading.dataset import StoreDataset
 from stages.student.settings import StudentSettings
 from stages.student.training_data import TrainingData
 

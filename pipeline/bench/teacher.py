@@ -22,10 +22,10 @@ from pipeline.result import Result
 from pipeline.stage_one import build_generator
 from pipeline.table import render
 from pipeline.workspace import Workspace
-from stages.teacher.engine import Answer, Engine, Engines, Request
-from stages.teacher.shard import Shard
-from stages.teacher.vllm_engine import VllmEngine
-from stages.teacher.vllm_load import installed_vllm
+from stages.teacher.asking.shard import Shard
+from stages.teacher.engines.engine import Answer, Engine, Engines, Request
+from stages.teacher.engines.vllm_engine import VllmEngine
+from stages.teacher.engines.vllm_load import installed_vllm
 
 REPEATS = 3  # medians of this many pairs
 # A random model's answers are rejected, every one, so each picture is asked about once.

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from stages.teacher.prompt import load_prompt
+from stages.teacher.asking.prompt import load_prompt
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "

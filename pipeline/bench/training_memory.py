@@ -13,9 +13,9 @@ from cache.paths import StorePaths
 from pipeline.bench.child import peak_mib
 from pipeline.bench.swig_world import Sizes, training_data
 from stages.reporter import SilentReporter
-from stages.student.precision import Precision
 from stages.student.settings import LossSettings, TrainSettings
-from stages.student.train import Trainer
+from stages.student.training.precision import Precision
+from stages.student.training.train import Trainer
 
 
 def training_peak_mib(

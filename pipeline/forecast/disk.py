@@ -25,16 +25,20 @@ from cache.kinds import KINDS
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from cache.vectors import LABELS
+from pipeline.checks.model_files import require_model
 from pipeline.forecast.experience import Experience
 from pipeline.forecast.requests import Work
 from pipeline.forecast.spread import Spread, total
-from pipeline.model_files import require_model
 from stages.data.swig import DataSet
-from stages.teacher import encoders
-from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
 from stages.teacher.embed_settings import EmbedSettings
-from stages.teacher.encoder import TextEncoder, VisionEncoder
-from stages.teacher.encoder_settings import EncoderSettings, TextEncoderSettings, VisionEncoderSettings
+from stages.teacher.embedding.bank_headers import mirrored_header, text_header, vision_header
+from stages.teacher.encoders import sources
+from stages.teacher.encoders.encoder import TextEncoder, VisionEncoder
+from stages.teacher.encoders.encoder_settings import (
+    EncoderSettings,
+    TextEncoderSettings,
+    VisionEncoderSettings,
+)
 
 # Bytes a row where nothing was measured: 40 of templates, which compress well; a language model's texts have
 # some 300 letters, of which zstd leaves less than half, and long ones twice as many.
@@ -127,12 +131,12 @@ def _text_bank(settings: EmbedSettings) -> _Bank:
 
 def _open_vision(settings: VisionEncoderSettings) -> VisionEncoder:
     require_encoder(settings)
-    return encoders.open_vision(settings)
+    return sources.open_vision(settings)
 
 
 def _open_text(settings: TextEncoderSettings) -> TextEncoder:
     require_encoder(settings)
-    return encoders.open_text(settings)
+    return sources.open_text(settings)
 
 
 def require_encoder(settings: EncoderSettings) -> None:

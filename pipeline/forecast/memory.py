@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.checks.model_files import count_elements, require_model
+from pipeline.checks.needs import Needs
 from pipeline.forecast.spread import Spread
 from pipeline.machine import Machine
-from pipeline.model_files import count_elements, require_model
-from pipeline.needs import Needs
 from pipeline.table import size
-from stages.teacher.encoder_settings import EncoderSettings
-from stages.teacher.vllm_settings import EXAMPLE, VllmSettings
+from stages.teacher.encoders.encoder_settings import EncoderSettings
+from stages.teacher.engines.vllm_settings import EXAMPLE, VllmSettings
 
 # Bytes of one number by its format in a safetensors file.
 _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}

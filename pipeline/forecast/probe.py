@@ -19,9 +19,9 @@ from pipeline.forecast.hours import Rate, rate_of_probe
 from pipeline.stage_one import Place, make_generator
 from pipeline.workspace import Workspace
 from stages.reporter import Advance
-from stages.teacher.dialogue import STAGE
+from stages.teacher.asking.dialogue import STAGE
+from stages.teacher.asking.shard import Shard
 from stages.teacher.generate import GenerateSummary
-from stages.teacher.shard import Shard
 
 _SHARDS_TRIED = 64
 

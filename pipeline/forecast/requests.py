@@ -9,7 +9,7 @@ from cache.kinds import KINDS
 from pipeline.forecast.experience import Experience
 from pipeline.forecast.spread import Spread, total
 from stages.data.sample import Sample
-from stages.teacher.dialogue import Prior
+from stages.teacher.asking.dialogue import Prior
 from stages.teacher.settings import TeacherSettings
 
 Todo = Sequence[tuple[Sample, Prior]]

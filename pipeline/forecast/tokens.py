@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.forecast.experience import Experience
 from pipeline.forecast.requests import Todo, Work
 from pipeline.forecast.spread import Spread
-from stages.teacher.engine import Request
+from stages.teacher.engines.engine import Request
 from stages.teacher.generate import Generator
 from stages.teacher.settings import TeacherSettings
 

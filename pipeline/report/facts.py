@@ -14,7 +14,7 @@ from cache.errors import UserError
 from cache.kinds import KINDS, Kind
 from cache.manifest import Manifest
 from cache.rationales import SCHEMA
-from pipeline import inspect
+from pipeline.looking import inspect
 from pipeline.table import size
 from pipeline.workspace import Workspace
 from stages.printable import printable

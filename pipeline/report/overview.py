@@ -11,7 +11,7 @@ from pipeline.report.plots import histogram, ranking, share
 from pipeline.report.predictions import Predictions
 from pipeline.report.student import said_how_many, student_table, worst_table
 from stages.printable import printable
-from stages.teacher.shortcut import SUSPICIOUS
+from stages.teacher.judging.shortcut import SUSPICIOUS
 
 _NONE = "\N{EN DASH}"
 

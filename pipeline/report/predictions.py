@@ -19,8 +19,8 @@ from stages.data.sample import Box, Sample
 from stages.data.swig import DataSet
 from stages.data.vocabulary import BLANK
 from stages.printable import printable
-from stages.student.per_verb import Confusion, confusions
-from stages.student.prediction_file import PREDICTION_SCHEMA
+from stages.student.measuring.per_verb import Confusion, confusions
+from stages.student.measuring.prediction_file import PREDICTION_SCHEMA
 
 _WORST = 12  # verbs whose confusion is shown
 _AGAIN = "write them again with `mipd-pipe evaluate`"

@@ -7,10 +7,10 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from pipeline.metric_tables import COLUMNS, TITLES, half, level, rows, taken_for
+from pipeline.figures.metric_tables import COLUMNS, TITLES, half, level, rows, taken_for
 from pipeline.report.predictions import Predictions
 from stages.printable import printable
-from stages.student.per_verb import Confusion
+from stages.student.measuring.per_verb import Confusion
 
 _NONE = "\N{EN DASH}"
 

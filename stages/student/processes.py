@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from cache.errors import MachineError
-from stages.student.objective import Loss
+from stages.student.objective.objective import Loss
 
 
 class LostProcessError(MachineError):

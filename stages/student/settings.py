@@ -31,7 +31,7 @@ class StudentSettings(Settings):
     head_hidden: int = Field(default=1024, ge=1)
     """Hidden width of the noun, box and box-exists heads."""
     as_released: bool = False
-    """True computes what the authors' released code computes (see `stages.student.released`), for comparison:
+    """True computes what the authors' released code computes (see `released`), for comparison:
     `prompts`, `text_queries`, `learned_scale` and `alignment_heads` then have no effect, nor have
     `losses.role_distill`, `losses.anchor` and `losses.contrast`."""
     distill: bool = True
@@ -112,7 +112,7 @@ class LossSettings(Settings):
     """Cosines are divided by it in `infonce`; `hinge` has none."""
     anchor: float = Field(default=1.0, ge=0)
     """Cross-entropy of the aligned scene vector against the training verbs' text plus that of the aligned
-    instance vectors against the nouns' text; not in the paper, see `stages.student.objective`."""
+    instance vectors against the nouns' text; not in the paper, see `stages.student.objective.objective`."""
 
 
 class TrainSettings(Settings):
@@ -158,7 +158,7 @@ class TrainSettings(Settings):
     average. 0 uses the weights themselves. The average is over the last 1 / (1 - ema) steps or so."""
     calibrate: float = Field(default=0.0, ge=0, lt=100)
     """Points of top-1 verb accuracy on the seen verbs of dev that may be given up for unseen verbs: their
-    logits are raised by the largest number that costs no more (see `stages.student.calibration`). 0 raises
+    logits are raised by the largest number that costs no more (see `calibration`). 0 raises
     nothing."""
     patience: int = Field(default=0, ge=0)
     """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""

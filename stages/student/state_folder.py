@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 from cache.atomic import TEMPORARY
 from cache.errors import UserError
 from stages.settings import changed_settings
-from stages.student.average import WeightAverage
-from stages.student.checkpoint import BEST, Position, load_state, save_state
-from stages.student.objective import Objective
-from stages.student.precision import Precision
-from stages.student.tensor_file import load_facts
+from stages.student.objective.objective import Objective
+from stages.student.training.average import WeightAverage
+from stages.student.training.checkpoint import BEST, Position, load_state, save_state
+from stages.student.training.precision import Precision
+from stages.student.training.tensor_file import load_facts
 
 
 @dataclass(frozen=True, slots=True)

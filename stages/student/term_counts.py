@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cache.kinds import KINDS, Kind
-from stages.student.batch import Batch, TeacherTargets
+from stages.student.reading.batch import Batch, TeacherTargets
 
 Masks = dict[str, Tensor]
 
@@ -39,7 +39,7 @@ def annotation_masks(batch: Batch) -> Masks:
 
 
 def teacher_masks(alignment: Any, teacher: TeacherTargets, role_mask: Tensor) -> Masks:
-    """Of the terms of `stages.student.alignment`: [B] of the scene's, [B, R] of the instances'."""
+    """Of the terms of `stages.student.network.alignment`: [B] of the scene's, [B, R] of the instances'."""
     told = teacher.text_mask.any(dim=-1)  # [B, K]
     scene = told[:, _GLIMPSE] & alignment.scene
     instance = teacher.role_box_valid & told[:, _GAZE, None] & alignment.gaze & role_mask
@@ -54,7 +54,7 @@ def teacher_masks(alignment: Any, teacher: TeacherTargets, role_mask: Tensor) ->
 
 
 def released_masks(alignment: Any, teacher: TeacherTargets) -> Masks:
-    """[B] of the teacher's terms of `stages.student.released`."""
+    """[B] of the teacher's terms of `stages.student.network.released`."""
     told = teacher.text_mask.any(dim=-1)
     scene, gaze = told[:, _GLIMPSE] & alignment.scene, told[:, _GAZE] & alignment.gaze
     return {

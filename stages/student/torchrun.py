@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from stages.student.device import choose_device
-from stages.student.objective import Loss
+from stages.student.objective.objective import Loss
 from stages.student.processes import LostProcessError, Processes
+from stages.student.training.device import choose_device
 
 LONGEST = timedelta(hours=1)  # that the others wait for rank 0, which evaluates alone
 BEAT = 0.5  # seconds between two signs of life

@@ -10,13 +10,13 @@ import torch
 
 from stages.data.sample import Subset
 from stages.data.vocabulary import Vocabulary
-from stages.student.alignment import Alignment
-from stages.student.dataset import StoreDataset
-from stages.student.labels import LabelTexts, label_centres
-from stages.student.model import Student
-from stages.student.objective import Objective
-from stages.student.queries import role_numbers
-from stages.student.released import ReleasedAlignment, ReleasedObjective
+from stages.student.network.alignment import Alignment
+from stages.student.network.labels import LabelTexts, label_centres
+from stages.student.network.model import Student
+from stages.student.network.queries import role_numbers
+from stages.student.network.released import ReleasedAlignment, ReleasedObjective
+from stages.student.objective.objective import Objective
+from stages.student.reading.dataset import StoreDataset
 from stages.student.settings import LossSettings, StudentSettings
 
 

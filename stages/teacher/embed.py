@@ -28,13 +28,13 @@ from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.reporter import Reporter
-from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
-from stages.teacher.bank_jobs import BankJob, TextJob, VisionJob, write_shard
+from stages.teacher.asking.plan import data_failure, new_failures
 from stages.teacher.embed_settings import EmbedSettings
-from stages.teacher.encoder import TextEncoder, VisionEncoder
-from stages.teacher.frame_reader import FrameReader
-from stages.teacher.label_store import store_labels
-from stages.teacher.plan import data_failure, new_failures
+from stages.teacher.embedding.bank_headers import mirrored_header, text_header, vision_header
+from stages.teacher.embedding.bank_jobs import BankJob, TextJob, VisionJob, write_shard
+from stages.teacher.embedding.frame_reader import FrameReader
+from stages.teacher.embedding.label_store import store_labels
+from stages.teacher.encoders.encoder import TextEncoder, VisionEncoder
 
 STAGE = "embed-teacher"
 

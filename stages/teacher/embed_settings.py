@@ -8,9 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from cache.codec import StorageType
 from stages.settings import Settings
-from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
-from stages.teacher.frame_reader import DecodeIn
-from stages.teacher.index_settings import IndexSettings
+from stages.teacher.embedding.frame_reader import DecodeIn
+from stages.teacher.embedding.index_settings import IndexSettings
+from stages.teacher.encoders.encoder_settings import TextEncoderSettings, VisionEncoderSettings
 
 
 class EmbedSettings(Settings):

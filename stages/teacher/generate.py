@@ -24,20 +24,20 @@ from stages.data.sample import Sample
 from stages.data.swig import DataSet
 from stages.plural import counted
 from stages.reporter import Reporter
-from stages.teacher.canary import check_schema_is_obeyed
-from stages.teacher.contrast import ContrastChooser
-from stages.teacher.dialogue import STAGE, Dialogue, Prior, Terms
-from stages.teacher.engine import Engines, Request
-from stages.teacher.judge import JUDGE_VERSION, Verdict, judge
-from stages.teacher.language import check_language
-from stages.teacher.model_judge import ModelJudge
-from stages.teacher.part_buffer import PartBuffer
-from stages.teacher.plan import GeneratePlan, make_plan, new_failures
-from stages.teacher.request_keys import RequestKeys
+from stages.teacher.asking.contrast import ContrastChooser
+from stages.teacher.asking.dialogue import STAGE, Dialogue, Prior, Terms
+from stages.teacher.asking.part_buffer import PartBuffer
+from stages.teacher.asking.plan import GeneratePlan, make_plan, new_failures
+from stages.teacher.asking.request_keys import RequestKeys
+from stages.teacher.asking.shard import Shard
+from stages.teacher.asking.talk import Talk
+from stages.teacher.asking.task import AT_ONCE, TaskMaker
+from stages.teacher.engines.canary import check_schema_is_obeyed
+from stages.teacher.engines.engine import Engines, Request
+from stages.teacher.judging.judge import JUDGE_VERSION, Verdict, judge
+from stages.teacher.judging.language import check_language
+from stages.teacher.judging.model_judge import ModelJudge
 from stages.teacher.settings import JudgeSettings, TeacherSettings
-from stages.teacher.shard import Shard
-from stages.teacher.talk import Talk
-from stages.teacher.task import AT_ONCE, TaskMaker
 
 MANY_REJECTED = 0.5  # share of a call's rationales beyond which its rejections are told of
 _REASONS_TOLD = 3

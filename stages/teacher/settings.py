@@ -7,10 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from stages.settings import PathSetting, Settings
-from stages.teacher.judge_settings import JudgeSettings
-from stages.teacher.ray_settings import RaySettings
-from stages.teacher.server_settings import ServerSettings
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.engines.ray_settings import RaySettings
+from stages.teacher.engines.server_settings import ServerSettings
+from stages.teacher.engines.vllm_settings import VllmSettings
+from stages.teacher.judging.judge_settings import JudgeSettings
 
 __all__ = ["JudgeSettings", "RaySettings", "ServerSettings", "TeacherSettings", "VllmSettings"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.student.settings import LossSettings, TrainSettings
-from stages.teacher.prompt import load_prompt
+from stages.teacher.asking.prompt import load_prompt
 from tests.docs.pages import DOCS, sections
 
 _WEIGHT = re.compile(r"^\| (`\w+`(?:, `\w+`)*) \| ([0-9.]+)(?: \(`(\w+)`\))? \|", re.MULTILINE)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from cache.errors import MachineError
 from pipeline import cli
-from stages.student.batch import Batch
-from stages.student.objective import Loss
-from stages.student.step import Stepper
+from stages.student.objective.objective import Loss
+from stages.student.reading.batch import Batch
+from stages.student.training.step import Stepper
 
 
 def main(rank: str, step: str, how: str, *command: str) -> None:

@@ -25,10 +25,10 @@ from cache.keys import digest_bytes
 from pipeline import cli, engines, stage_one, workspace
 from pipeline.console import Console
 from stages.reporter import Advance
-from stages.teacher import encoders
-from stages.teacher.encoder import Floats, VisionEncoder
-from stages.teacher.encoder_settings import VisionEncoderSettings
-from stages.teacher.engine import Answer, Engine, Request
+from stages.teacher.encoders import sources
+from stages.teacher.encoders.encoder import Floats, VisionEncoder
+from stages.teacher.encoders.encoder_settings import VisionEncoderSettings
+from stages.teacher.engines.engine import Answer, Engine, Request
 
 
 class Countdown:
@@ -129,17 +129,17 @@ def main(units: str, signal_name: str, asked: str, *command: str) -> None:
     if units.startswith("e"):
         count_events(countdown, asked_file.with_suffix(".events"))
         countdown = Countdown(0, signal.Signals[signal_name])
-    make_engine, open_vision = engines.make_engine, encoders.open_vision
+    make_engine, open_vision = engines.make_engine, sources.open_vision
 
     def watched(of: workspace.Workspace) -> Engine:
         return StoppedEngine(make_engine(of), countdown, asked_file)
 
     setattr(stage_one, "make_engine", watched)  # noqa: B010 - a name the module only imports
 
-    def watched_vision(settings: VisionEncoderSettings, say: encoders.Say | None = None) -> VisionEncoder:
+    def watched_vision(settings: VisionEncoderSettings, say: sources.Say | None = None) -> VisionEncoder:
         return StoppedVision(open_vision(settings, say), countdown, asked_file)
 
-    encoders.open_vision = watched_vision
+    sources.open_vision = watched_vision
     StoppedConsole.countdown = countdown
     setattr(workspace, "Console", StoppedConsole)  # noqa: B010 - a name the module only imports
     sys.argv = ["mipd-pipe", *command]

@@ -14,13 +14,14 @@ import yaml
 from cache.errors import FindingsError, UserError
 from cache.paths import StorePaths
 from cache.rationales import append_rationales, read_quarantine, read_rationales
-from pipeline import health, inspect, stage_one, stage_two
-from pipeline.compare import compare
+from pipeline import stage_one, stage_two
 from pipeline.config import Config
-from pipeline.search import search
+from pipeline.figures.compare import compare
+from pipeline.looking import health, inspect
+from pipeline.looking.search import search
 from pipeline.workspace import Workspace
-from stages.student.checkpoint import BEST
-from stages.student.tensor_file import load_facts
+from stages.student.training.checkpoint import BEST
+from stages.student.training.tensor_file import load_facts
 
 Make = Callable[..., Config]
 

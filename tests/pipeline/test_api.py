@@ -16,7 +16,7 @@ from cache.paths import StorePaths
 from cache.rationales import read_rationales
 from pipeline.api import Store, StudentHandle, load_student, open_store
 from pipeline.config import Config
-from stages.student.checkpoint import BEST
+from stages.student.training.checkpoint import BEST
 from tests.cache.small_store import IMAGES, small_store
 
 

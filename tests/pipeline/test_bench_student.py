@@ -21,9 +21,9 @@ from pipeline.bench.student_rates import StudentRates
 from pipeline.bench.swig_world import Sizes, make_labels, make_samples, make_vocabulary, write_store
 from pipeline.bench.training_memory import train_settings, training_peak_mib
 from pipeline.console import Console
-from stages.student.checkpoint import BEST
 from stages.student.settings import StudentSettings, TrainSettings
-from stages.student.step import Stepper
+from stages.student.training.checkpoint import BEST
+from stages.student.training.step import Stepper
 
 TINY = Sizes(
     pictures=4,

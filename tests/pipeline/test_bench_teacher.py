@@ -13,7 +13,7 @@ from pipeline.bench.many_pictures import add_picture, make_data_set
 from pipeline.bench.teacher import bench_teacher
 from pipeline.console import Console
 from stages.data.scenes import ANNOTATIONS, PICTURES
-from stages.teacher.vllm_load import installed_vllm
+from stages.teacher.engines.vllm_load import installed_vllm
 
 
 @pytest.mark.skipif(installed_vllm() is not None, reason="with vllm it takes minutes")

@@ -11,7 +11,7 @@ from pipeline import stage_one
 from pipeline.config import Config, dump_config
 from pipeline.next_step import CHECKPOINT, next_step
 from pipeline.workspace import Workspace
-from stages.student.checkpoint import BEST
+from stages.student.training.checkpoint import BEST
 
 
 def command(said: str) -> str:

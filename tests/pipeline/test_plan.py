@@ -156,7 +156,7 @@ def test_a_changed_prompt_shows_how_many_rows_it_touches(
 ) -> None:
     config, _ = done
     (tmp_path / "c.yaml").write_text(dump_config(config))
-    prompts = Path(stage_one.__file__).parents[1] / "stages" / "teacher" / "prompts"
+    prompts = Path(stage_one.__file__).parents[1] / "stages" / "teacher" / "asking" / "prompts"
     own = tmp_path / "own.yaml"
     own.write_text((prompts / "rationales.yaml").read_text() + "# mine\n")
     change = ("-c", tmp_path / "c.yaml", "--set", f"teacher.prompt={own}")
@@ -501,7 +501,7 @@ def test_a_hub_model_that_cannot_be_fetched_is_missing(
     code: int,
 ) -> None:
     """With the hub at hand the run itself would fetch it."""
-    monkeypatch.setattr("pipeline.model_files.is_offline", lambda: offline)
+    monkeypatch.setattr("pipeline.checks.model_files.is_offline", lambda: offline)
     result = result_of(with_model(small_config, tmp_path, Path("nobody/no-such-model")), RAM)
     assert result.exit_code == code
     assert "nobody/no-such-model is not in the local model cache" in result.data["unknown"]

@@ -21,9 +21,9 @@ from pipeline.open_vocabulary import open_vocabulary
 from pipeline.predict import PredictRequest, predict
 from pipeline.workspace import Workspace
 from stages.reporter import SilentReporter
-from stages.student.checkpoint import BEST, load_student
-from stages.student.dataset import StoreDataset
-from stages.student.tensor_file import load_tensors, save_tensors
+from stages.student.reading.dataset import StoreDataset
+from stages.student.training.checkpoint import BEST, load_student
+from stages.student.training.tensor_file import load_tensors, save_tensors
 
 
 @dataclass

@@ -22,7 +22,7 @@ from pipeline import engines, stage_one
 from pipeline.config import Config
 from pipeline.workspace import Workspace
 from stages.data.scenes import draw_data_set
-from stages.teacher import encoders
+from stages.teacher.encoders import sources
 from tests.pipeline.stopped_run import Countdown, StoppedEngine, StoppedVision
 
 IMAGES = 48
@@ -48,13 +48,13 @@ class Run:
         asked.write_text("")
         seen.write_text("")
         never = Countdown(0, signal.SIGKILL)
-        make_engine, open_vision = engines.make_engine, encoders.open_vision
+        make_engine, open_vision = engines.make_engine, sources.open_vision
         with self._monkeypatch.context() as patch:
             patch.setattr(
                 "pipeline.stage_one.make_engine", lambda of: StoppedEngine(make_engine(of), never, asked)
             )
             patch.setattr(
-                encoders, "open_vision", lambda of, say: StoppedVision(open_vision(of, say), never, seen)
+                sources, "open_vision", lambda of, say: StoppedVision(open_vision(of, say), never, seen)
             )
             workspace = Workspace(self.config)
             stage_one.generate_rationales(workspace)

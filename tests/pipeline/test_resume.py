@@ -26,8 +26,8 @@ from pipeline import stage_two
 from pipeline.config import Config, dump_config
 from pipeline.leak_rule import leak_rule
 from pipeline.workspace import Workspace
-from stages.student.checkpoint import BEST
-from stages.student.tensor_file import load_facts, load_tensors
+from stages.student.training.checkpoint import BEST
+from stages.student.training.tensor_file import load_facts, load_tensors
 
 SCRIPT = Path(__file__).with_name("stopped_run.py")
 ROOT = Path(__file__).parents[2]

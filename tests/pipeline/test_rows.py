@@ -14,8 +14,8 @@ from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths
 from cache.rationales import SCHEMA, append_rationales
-from pipeline import inspect
 from pipeline.config import Config, dump_config
+from pipeline.looking import inspect
 from pipeline.workspace import Workspace
 from tests.cache.small_store import PRODUCER, four, row
 from tests.pipeline.test_cli import Shell, shell

@@ -16,8 +16,8 @@ from pipeline import stage_one, stage_two
 from pipeline.config import Config
 from pipeline.workspace import Workspace
 from stages.data.scenes import ANNOTATIONS
-from stages.student.checkpoint import BEST
-from stages.student.tensor_file import FORMAT, load_tensors, save_tensors
+from stages.student.training.checkpoint import BEST
+from stages.student.training.tensor_file import FORMAT, load_tensors, save_tensors
 
 Make = Callable[..., Config]
 

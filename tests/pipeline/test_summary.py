@@ -16,8 +16,8 @@ from cache.kinds import KINDS, Kind
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from cache.rationales import append_rationales
-from pipeline import inspect
 from pipeline.config import Config
+from pipeline.looking import inspect
 from pipeline.result import Result
 from pipeline.workspace import Workspace
 from tests.cache.small_store import PRODUCER, bank_header, empty_store, noise, row, write_shard

@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pipeline import stage_one, stage_two
 from pipeline.config import Config, dump_config
 from pipeline.workspace import Workspace
-from stages.student.checkpoint import BEST
-from stages.student.tensor_file import load_facts, load_tensors
+from stages.student.training.checkpoint import BEST
+from stages.student.training.tensor_file import load_facts, load_tensors
 
 SCRIPT = Path(__file__).with_name("ranks_run.py")
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import polars as pl
 from pipeline.config import Config
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample
-from stages.student.prediction_file import PREDICTION_SCHEMA
+from stages.student.measuring.prediction_file import PREDICTION_SCHEMA
 
 
 def prediction(sample: Sample, top: Sequence[str], right: bool) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from stages.data.geometry import Geometry
-from stages.student.alignment import Alignment
-from stages.student.batch import Batch, TeacherTargets
-from stages.student.labels import LabelTexts, LabelVectors, assemble_labels
-from stages.student.model import Student
-from stages.student.objective import Objective
-from stages.student.queries import role_numbers
-from stages.student.released import ReleasedAlignment, ReleasedObjective
+from stages.student.network.alignment import Alignment
+from stages.student.network.labels import LabelTexts, LabelVectors, assemble_labels
+from stages.student.network.model import Student
+from stages.student.network.queries import role_numbers
+from stages.student.network.released import ReleasedAlignment, ReleasedObjective
+from stages.student.objective.objective import Objective
+from stages.student.reading.batch import Batch, TeacherTargets
 from stages.student.settings import LossSettings, StudentSettings
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from cache.errors import UserError
-from stages.student.batch import Batch, TeacherTargets
-from stages.student.objective import TERMS, Loss
+from stages.student.objective.objective import TERMS, Loss
 from stages.student.parts import own_parts, refuse_parts
 from stages.student.processes import Processes
+from stages.student.reading.batch import Batch, TeacherTargets
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
-from stages.student.step import Stepper
 from stages.student.term_counts import shares
+from stages.student.training.step import Stepper
 
 CPU = torch.device("cpu")
 STILL = {"input_dropout": 0.0, "decoder_dropout": 0.0, "head_dropout": 0.0}

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.data.geometry import Geometry
-from stages.student.alignment import masked_mean_token, sample_boxes
-from stages.student.decoder import DecoderLayer, TokenAttention
-from stages.student.dropout import Dropout
-from stages.student.losses import noun_loss, smoothed_cross_entropy
-from stages.student.masks import never_empty
-from stages.student.token_input import TokenInput
+from stages.student.network.alignment import masked_mean_token, sample_boxes
+from stages.student.network.decoder import DecoderLayer, TokenAttention
+from stages.student.network.dropout import Dropout
+from stages.student.network.masks import never_empty
+from stages.student.network.token_input import TokenInput
+from stages.student.objective.losses import noun_loss, smoothed_cross_entropy
 
 
 def shaken(module: nn.Module) -> nn.Module:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.student.alignment import NEGATIVE_GAZE, NEGATIVE_GLIMPSE
-from stages.student.objective import Objective
-from stages.student.precision import computing
+from stages.student.network.alignment import NEGATIVE_GAZE, NEGATIVE_GLIMPSE
+from stages.student.objective.objective import Objective
 from stages.student.settings import LossSettings
+from stages.student.training.precision import computing
 
 SCENE = ("verb_distill", "verb_negative", "verb_anchor")
 GAZE = ("role_distill", "noun_negative", "noun_anchor")

@@ -14,14 +14,14 @@ from cache.errors import UserError
 from cache.paths import StorePaths
 from stages.data.sample import Subset
 from stages.reporter import SilentReporter
-from stages.student.checkpoint import BEST, load_student
-from stages.student.data_order import epoch_batches
-from stages.student.dataset import StoreDataset
-from stages.student.labels import assemble_labels, label_centres
-from stages.student.queries import LearnedQueries
+from stages.student.network.labels import assemble_labels, label_centres
+from stages.student.network.queries import LearnedQueries
+from stages.student.reading.data_order import epoch_batches
+from stages.student.reading.dataset import StoreDataset
 from stages.student.settings import Contrast, LossSettings, StudentSettings, TrainSettings
-from stages.student.tensor_file import load_tensors
-from stages.student.train import Trainer
+from stages.student.training.checkpoint import BEST, load_student
+from stages.student.training.tensor_file import load_tensors
+from stages.student.training.train import Trainer
 from stages.student.training_data import TrainingData
 from tests.student.store import VOCABULARY, make_store, sample
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cache.errors import UserError
-from stages.student.training_log import TrainingLog
+from stages.student.training.training_log import TrainingLog
 from stages.student.wandb_curves import WandbCurves
 
 FAKE = """

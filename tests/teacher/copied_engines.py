@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import MachineError, UserError
-from stages.teacher.engine import Answer, Contrast, Request
-from stages.teacher.template import TemplateEngine
+from stages.teacher.engines.engine import Answer, Contrast, Request
+from stages.teacher.engines.template import TemplateEngine
 from tests.teacher.examples import VOCABULARY, jumping, request
 
 Say = Callable[[str], None]

@@ -11,8 +11,8 @@ from cache.kinds import KINDS
 from stages.data.sample import Box, Sample
 from stages.data.vocabulary import BLANK, OOV, PAD, VerbFrame, Vocabulary
 from stages.data.vocabulary_files import read_vocabulary
-from stages.teacher.engine import Contrast, Request
-from stages.teacher.prompt import answer_schema, build_prompt
+from stages.teacher.asking.prompt import answer_schema, build_prompt
+from stages.teacher.engines.engine import Contrast, Request
 
 SWIG = Path(__file__).parents[3] / "shared" / "swig"
 

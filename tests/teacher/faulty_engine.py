@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from stages.data.vocabulary import Vocabulary
-from stages.teacher.engine import Answer, Request
-from stages.teacher.template import TemplateEngine
+from stages.teacher.engines.engine import Answer, Request
+from stages.teacher.engines.template import TemplateEngine
 
 Fault = Callable[[Request], Answer | None]
 

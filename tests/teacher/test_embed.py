@@ -19,12 +19,12 @@ from cache.paths import StorePaths
 from cache.text_counts import TextCounts, combine
 from cache.vectors import read_vectors
 from stages.data.geometry import Geometry
-from stages.teacher.bank_headers import mirrored_header, text_header, vision_header
-from stages.teacher.bank_jobs import TextJob, VisionJob, write_shard
-from stages.teacher.builtin_text import BuiltinText
-from stages.teacher.encoder import Floats
-from stages.teacher.frame_reader import FrameReader
-from stages.teacher.long_texts import PooledLongTexts
+from stages.teacher.embedding.bank_headers import mirrored_header, text_header, vision_header
+from stages.teacher.embedding.bank_jobs import TextJob, VisionJob, write_shard
+from stages.teacher.embedding.frame_reader import FrameReader
+from stages.teacher.encoders.builtin_text import BuiltinText
+from stages.teacher.encoders.encoder import Floats
+from stages.teacher.encoders.long_texts import PooledLongTexts
 from tests.cache.small_store import PRODUCER, empty_store
 
 

@@ -20,10 +20,10 @@ from cache.verify import verify
 from pipeline.config import Config
 from pipeline.stage_one import build_generator
 from pipeline.workspace import Workspace
-from stages.teacher.engine import Answer, Engines, FinishReason, Request
+from stages.teacher.asking.shard import Shard
+from stages.teacher.engines.engine import Answer, Engines, FinishReason, Request
+from stages.teacher.engines.template import TemplateEngine
 from stages.teacher.generate import GenerateSummary, Generator
-from stages.teacher.shard import Shard
-from stages.teacher.template import TemplateEngine
 from tests.teacher.faulty_engine import Fault, FaultyEngine
 
 
@@ -328,7 +328,7 @@ def test_an_engine_that_dies_loses_nothing_that_is_finished(call: Call, undistur
 def test_a_changed_prompt_is_announced_and_the_older_rows_stay(call: Call, tmp_path: Path) -> None:
     call()
     before = call.rows()
-    shipped = Path("stages/teacher/prompts/rationales.yaml").read_text()
+    shipped = Path("stages/teacher/asking/prompts/rationales.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(shipped.replace("plain English", "simple English"))
     summary = call(f"teacher.prompt={tmp_path / 'mine.yaml'}")
     assert summary.changed == summary.asked == before["image"].n_unique()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from stages.teacher.vllm_load import installed_vllm
+from stages.teacher.engines.vllm_load import installed_vllm
 from tests.tiny_models import build_tiny_vlm
 
 ROOT = Path(__file__).parents[2]

@@ -18,13 +18,13 @@ from typing import Any
 from cache.errors import MachineError, UserError
 from cache.keys import digest_file
 from cache.kinds import KINDS
-from stages.teacher.engine import Contrast, Engine, Prompt, Request
-from stages.teacher.prompt import answer_schema
-from stages.teacher.ray_engine import RayEngine
-from stages.teacher.ray_settings import RaySettings
-from stages.teacher.vllm_engine import VllmEngine, open_vllm
-from stages.teacher.vllm_request import MAX_PIXELS
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.asking.prompt import answer_schema
+from stages.teacher.engines.engine import Contrast, Engine, Prompt, Request
+from stages.teacher.engines.ray_engine import RayEngine
+from stages.teacher.engines.ray_settings import RaySettings
+from stages.teacher.engines.vllm_engine import VllmEngine, open_vllm
+from stages.teacher.engines.vllm_request import MAX_PIXELS
+from stages.teacher.engines.vllm_settings import VllmSettings
 from tests.teacher.examples import jumping, request
 
 MAX_CHARS = 24  # a random model writes until it must stop

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from cache.errors import UserError
-from stages.teacher.encoder_settings import TextEncoderSettings, VisionEncoderSettings
-from stages.teacher.vllm_encoders import BEFORE, VllmText, VllmVision
+from stages.teacher.encoders.encoder_settings import TextEncoderSettings, VisionEncoderSettings
+from stages.teacher.encoders.vllm_encoders import BEFORE, VllmText, VllmVision
 
 ENGINE = {"max_model_len": 512, "enforce_eager": True, "gpu_memory_utilization": 0.15}
 MAX_TOKENS = 12

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cache.kinds import KINDS
-from stages.teacher.parse import parse_answer
+from stages.teacher.asking.parse import parse_answer
 from tests.teacher.examples import SWIG
 
 pytestmark = pytest.mark.vllm

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.import_probe import probe
+from pipeline.checks.import_probe import probe
+from pipeline.checks.needs import Needs
+from pipeline.checks.package_checks import check_vllm
 from pipeline.machine import Machine
-from pipeline.needs import Needs
-from pipeline.package_checks import check_vllm
 from stages.data.scenes import draw_data_set
-from stages.teacher.vllm_settings import VllmSettings
+from stages.teacher.engines.vllm_settings import VllmSettings
 from tests.vllm.conftest import ENVIRONMENT, PATIENCE, ROOT, SETTINGS
 
 pytestmark = pytest.mark.vllm

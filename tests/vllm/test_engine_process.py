@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stages.teacher.parse import parse_answer
+from stages.teacher.asking.parse import parse_answer
 
 pytestmark = pytest.mark.vllm
 

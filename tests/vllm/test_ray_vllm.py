@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.teacher.parse import parse_answer
+from stages.teacher.asking.parse import parse_answer
 from tests.vllm.test_engine_process import descendants, is_alive, wait_until
 
 pytestmark = [

@@ -16,11 +16,11 @@ import pytest
 from cache.errors import UserError
 from cache.keys import digest_file
 from cache.kinds import KINDS
-from stages.teacher.engine import Answer, Contrast, Prompt, Request
-from stages.teacher.parse import parse_answer
-from stages.teacher.prompt import answer_schema
-from stages.teacher.server_engine import ServerEngine
-from stages.teacher.server_settings import ServerSettings
+from stages.teacher.asking.parse import parse_answer
+from stages.teacher.asking.prompt import answer_schema
+from stages.teacher.engines.engine import Answer, Contrast, Prompt, Request
+from stages.teacher.engines.server_engine import ServerEngine
+from stages.teacher.engines.server_settings import ServerSettings
 from tests.teacher.examples import jumping, request
 from tests.vllm.conftest import ENVIRONMENT, ROOT
 

@@ -1,0 +1,1 @@
+"""What `mipd-pipe doctor` looks at."""

@@ -1,0 +1,1 @@
+"""`mipd-pipe export-student`."""

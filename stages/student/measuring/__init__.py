@@ -1,0 +1,1 @@
+"""SWiG's metrics, their intervals and their files."""

@@ -1,0 +1,1 @@
+"""The student's parts, from tokens to a situation."""

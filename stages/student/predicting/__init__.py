@@ -1,0 +1,1 @@
+"""Predictions on pictures of one's own, drawn."""

@@ -1,0 +1,1 @@
+"""What the student is trained on, out of the store."""

@@ -1,0 +1,1 @@
+"""What the banks are made of."""

@@ -1,0 +1,1 @@
+"""Frozen models that turn pictures and texts into tokens."""

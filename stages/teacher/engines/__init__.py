@@ -1,0 +1,1 @@
+"""Whoever writes the rationales: vLLM, servers, Ray, templates, imports; what carries requests to them."""
