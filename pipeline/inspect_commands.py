@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
-
 from pipeline.command_line import ConfigOption, JsonOption, SetOption, example, finish, open_workspace
 
 inspect_app = typer.Typer(help="Look into the store.", no_args_is_help=True, rich_markup_mode=None)
