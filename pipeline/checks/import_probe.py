@@ -36,7 +36,7 @@ def probe(name: str, *arguments: str) -> dict[str, Any]:
             capture_output=True,
             text=True,
             timeout=_PATIENCE,
-            cwd=Path(__file__).parents[1],  # so that this module is found however the package is installed
+            cwd=Path(__file__).parents[2],  # so that this module is found however the package is installed
         )
     except subprocess.TimeoutExpired:
         return {"fault": f"its import did not end within {_PATIENCE:.0f} seconds"}

@@ -84,10 +84,11 @@ def test_a_wrong_prediction_leads_to_rationales_of_the_verb_it_named_and_to_thei
         assert (rationale["status"], rationale["score"]) == ("accepted", row["score"])
         assert rationale["judge"] == row["judge"]
         assert rationale["attempt"] == row["attempt"] + 1
-    for place, _ in near:
-        words = set(re.split(r"\W+", block["rationales"][place]["text"]))
-        assert words & set(other.verb.split("-")), "it speaks of the verb that was named"
-        assert not words & set(wrong.verb.split("-")), "and not of the annotated one"
+    told = [set(re.split(r"\W+", block["rationales"][place]["text"])) for place, _ in near]
+    named, annotated = set(other.verb.split("-")), set(wrong.verb.split("-"))
+    assert not named & annotated
+    assert all(words & named for words in told), "each speaks of the verb that was named"
+    assert not told[0] & annotated, "and the nearest not of the annotated one"
 
 
 def test_a_picture_that_is_in_the_gallery_too_is_drawn_once(config: Config) -> None:
