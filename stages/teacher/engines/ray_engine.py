@@ -50,6 +50,15 @@ class _Doubt:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A shard that a worker has; `alone`: with no other beside it, so the worker's death is its doing."""
+
+    number: int
+    shard: Shard
+    alone: bool
+
+
 class RayEngine:
     """Hands shards of requests to Ray workers; joins or starts the cluster at the first request.
 
@@ -67,8 +76,9 @@ class RayEngine:
         self._reference = make(self._say)  # never loaded: it tells its identity
         self._workers: list[Any] = []
         self._own_cluster = False
-        self._open: dict[Any, tuple[int, Shard]] = {}  # a shard's object reference -> the worker's number
-        self._again: list[Shard] = []  # lost with a worker that another shard ended
+        self._open: dict[Any, _Given] = {}  # by the object reference of what comes back
+        self._again: list[Shard] = []  # lost with a worker whose engine another shard ended
+        self._suspects: list[Shard] = []  # lost with a worker that one of them ended; each is tried alone
         self._doubts: list[_Doubt] = []
         self._finished = 0  # shards
 
@@ -83,7 +93,7 @@ class RayEngine:
         often as `restarts` allow and the cluster is to blame.
         """
         self._start()
-        self._again, self._doubts = [], []
+        self._again, self._suspects, self._doubts = [], [], []
         source = iter(requests)
         try:
             while True:
@@ -149,15 +159,27 @@ class RayEngine:
 
     def _hand_out(self, source: Iterator[Request]) -> None:
         """Gives each worker up to `SHARDS_AHEAD` shards, the idlest first, as far as there are requests."""
-        while len(self._open) < SHARDS_AHEAD * len(self._workers):
-            each = self.settings.requests_per_shard
-            shard = self._again.pop(0) if self._again else list(islice(source, each))
+        while True:
+            held = [given.number for given in self._open.values()]
+            alone = [given.number for given in self._open.values() if given.alone]
+            free = [
+                number
+                for number in range(len(self._workers))
+                if number not in alone and held.count(number) < SHARDS_AHEAD
+            ]
+            if not free:
+                return
+            number = min(free, key=held.count)
+            suspect = bool(self._suspects) and number not in held
+            shard = self._suspects.pop(0) if suspect else self._next(source)
             if not shard:
                 return
-            held = [number for number, _ in self._open.values()]
-            idlest = min(range(len(self._workers)), key=held.count)
-            answer = self._workers[idlest].answer.options(retry_exceptions=[MachineError])
-            self._open[answer.remote(shard)] = (idlest, shard)
+            answer = self._workers[number].answer.options(retry_exceptions=[MachineError])
+            self._open[answer.remote(shard)] = _Given(number, shard, suspect)
+
+    def _next(self, source: Iterator[Request]) -> Shard:
+        """Empty where there are no more requests."""
+        return self._again.pop(0) if self._again else list(islice(source, self.settings.requests_per_shard))
 
     def _collect(self) -> Iterator[Answer]:
         """Waits for a shard and yields its answers, and those of the shards that it shows to be at fault."""
@@ -170,29 +192,32 @@ class RayEngine:
         except RayError as reason:
             self._doubt(done, reason)
             return
-        number, _ = self._open.pop(done)
+        given = self._open.pop(done)
         self._finished += 1
-        self._tell(number, result.lines)
+        self._tell(given.number, result.lines)
         yield from result.answers
         yield from self._set_aside()
 
     def _doubt(self, done: Any, reason: Exception) -> None:
-        """Gives the shard up for now, and its worker another life with the shards that waited there.
+        """Gives the shard up for now, and its worker another life; what else it held is handed out again.
 
         Raises UserError or MachineError where it is not the shard that is to blame.
         """
         import ray
 
         why = self._why(reason)
-        number, _ = self._open[done]
-        own = [reference for reference, (holder, _) in self._open.items() if holder == number]
-        died = getattr(reason, "cause", None) is None  # with all its shards, of which it works on the oldest
-        shards = {reference: self._open.pop(reference)[1] for reference in own}
-        shard = shards.pop(own[0] if died else done)
-        self._again += shards.values()
-        self._doubts.append(_Doubt(shard, self._failure(len(shard), why), why))
-        if len(self._doubts) >= DOUBTS:
-            raise self._doubts[0].reason from reason
+        number = self._open[done].number
+        own = [reference for reference, given in self._open.items() if given.number == number]
+        shards = {reference: self._open.pop(reference).shard for reference in own}
+        if getattr(reason, "cause", None) is None and len(shards) > 1:
+            # The worker died with all of them: of one that was done its answers may have been on their way.
+            self._suspects += shards.values()
+        else:
+            shard = shards.pop(done)
+            self._again += shards.values()
+            self._doubts.append(_Doubt(shard, self._failure(len(shard), why), why))
+            if len(self._doubts) >= DOUBTS:
+                raise self._doubts[0].reason from reason
         ray.kill(self._workers[number])
         self._workers[number] = self._new_worker()
 
