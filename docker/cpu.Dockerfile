@@ -1,6 +1,6 @@
 # Stage two, and stage one with the template, captions or server engine; no GPU.
 #   docker build -f docker/cpu.Dockerfile -t mipd-pipe:cpu .
-#   docker run --rm -v "$PWD:/work" mipd-pipe:cpu run -c demo
+#   docker run --rm --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD:/work" mipd-pipe:cpu run -c demo
 FROM python:3.12-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1

@@ -1,6 +1,6 @@
 # Both stages on an NVIDIA GPU; vLLM's own image has CUDA, torch and vLLM of versions that go together.
 #   docker build -f docker/gpu.Dockerfile -t mipd-pipe:gpu .
-#   docker run --rm --gpus all --ipc=host -v "$PWD:/work" mipd-pipe:gpu run -c ov-swig --set data.root=DIR
+#   docker run --rm --gpus all --ipc=host --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD:/work" mipd-pipe:gpu run -c ov-swig --set data.root=DIR
 FROM vllm/vllm-openai:v0.32.0
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1

@@ -150,14 +150,18 @@ class Store:
         names, vectors = read_labels(self.paths, family)
         return names, torch.from_numpy(vectors.copy())
 
-    def search(self, text: str, count: int = 5, **filters: str) -> pl.DataFrame:
+    def search(
+        self, text: str, count: int = 5, *, verb: str = "", aspect: str = "", polarity: str = ""
+    ) -> pl.DataFrame:
         """The usable rationales nearest in meaning to a text, nearest first, with their cosines and verdicts.
 
-        filters   verb, aspect, polarity of those that may be found
+        verb, aspect, polarity   of those that may be found; "" = any
         """
         from stages.teacher.encoders.sources import open_text
 
         query = encode_like_rationales(self.paths, open_text(self.config.embed.text), [text])
+        wanted = {"verb": verb, "aspect": aspect, "polarity": polarity}
+        filters = {name: value for name, value in wanted.items() if value}
         (hits,) = nearest_rationales(self.paths, query, count, filters)
         return pl.DataFrame([asdict(hit) for hit in hits])
 

@@ -49,7 +49,7 @@ class StudentSettings(Settings):
     """False ignores the negative rationales."""
     mined_negatives: int = Field(default=0, ge=0)
     """Further negatives of each picture: positive rationales of this many pictures of other verbs, those
-    nearest in the store's index of rationales; read only where `losses.contrast` is `infonce`."""
+    nearest among the store's vectors of rationales; read only where `losses.contrast` is `infonce`."""
     text_queries: bool = True
     """False asks for roles by a learned vector of the verb plus one of the role instead of by their text: a
     verb without training pictures then has an untrained query, and no other vocabulary can be asked about."""

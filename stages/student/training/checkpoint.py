@@ -103,8 +103,11 @@ def save_state(
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
     tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors["random.mps"] = torch.mps.get_rng_state()
     save_tensors(path, tensors, {**facts, "position": asdict(position)})
 
 
@@ -122,8 +125,11 @@ def load_state(
         entries.setdefault(int(index), {})[field] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
     torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    device = next(model.parameters()).device
+    if device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    elif device.type == "mps" and "random.mps" in tensors:
+        torch.mps.set_rng_state(tensors["random.mps"])
     return Position(**facts["position"])
 
 

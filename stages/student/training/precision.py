@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from statistics import median
 from typing import Literal
 
@@ -50,7 +51,7 @@ def _seconds(side: torch.Tensor, device: torch.device) -> float:
 def waiter(device: torch.device) -> Callable[[], None]:
     """Waits for what the device was given to do; a CPU has done it."""
     if device.type == "cuda":
-        return torch.cuda.synchronize
+        return partial(torch.cuda.synchronize, device)
     if device.type == "mps":
         return torch.mps.synchronize
     return lambda: None

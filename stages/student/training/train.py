@@ -121,6 +121,8 @@ class Trainer:
             for _ in self._epoch(log):
                 advance(1)
                 self._save_within_epoch(self._position)
+            if self.processes.count > 1:  # who stops them all waits for no evaluation, and then kills
+                self._save(self._position)
             self._position = self._end_epoch(self._position, log)
             self._save(self._position)
 
@@ -154,16 +156,17 @@ class Trainer:
     def _save_at_end(self) -> str:
         if not self._writes:
             return f"step {self._position.step}; the newest state in {self.folder} is whole"
-        self._save(self._position)
+        with signals_held():  # a second one, of an impatient user, must not cost the state
+            self._save(self._position)
         return f"step {self._position.step}, which is written to {self.folder}"
 
     def _choose_precision(self) -> Precision:
         """What the settings name; else what the run began with; else what is fast on rank 0's device."""
         if self.settings.precision != "auto":
             return self.settings.precision
-        if begun := self._states.begun_in():
-            return begun
-        found = PRECISIONS.index(choose_precision(self.device)) if self._writes else 0
+        found = 0
+        if self._writes:
+            found = PRECISIONS.index(self._states.begun_in() or choose_precision(self.device))
         return PRECISIONS[int(self.processes.send(found))]
 
     # --- resume --------------------------------------------------------------------------------------

@@ -206,11 +206,12 @@ class RayEngine:
         import ray
 
         why = self._why(reason)
-        number = self._open[done].number
+        number, alone = self._open[done].number, self._open[done].alone
         own = [reference for reference, given in self._open.items() if given.number == number]
         shards = {reference: self._open.pop(reference).shard for reference in own}
-        if getattr(reason, "cause", None) is None and len(shards) > 1:
-            # The worker died with all of them: of one that was done its answers may have been on their way.
+        if getattr(reason, "cause", None) is None and not alone:
+            # The worker died with all of them: one may be done, its answers on their way, and another may
+            # have used up the lives that Ray gives a worker.
             self._suspects += shards.values()
         else:
             shard = shards.pop(done)
