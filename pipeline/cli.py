@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -19,6 +20,7 @@ from pipeline.command_line import (
     TextModelOption,
     example,
     finish,
+    given,
     open_workspace,
 )
 from pipeline.inspect_commands import inspect_app
@@ -342,5 +344,8 @@ def _fail(error: BaseException, code: int) -> NoReturn:
         raise error
     from stages.printable import printable
 
-    typer.echo(f"error: {printable(str(error))}", err=True)
+    hint = ""
+    if given and "`mipd-pipe " in str(error):
+        hint = f" (with this call's options: {shlex.join(given)})"
+    typer.echo(f"error: {printable(str(error) + hint)}", err=True)
     sys.exit(code)

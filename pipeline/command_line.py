@@ -38,6 +38,10 @@ TextModelOption = Annotated[
 ]
 
 
+# The options of this call: a command that an error names needs them too.
+given: list[str] = []
+
+
 def open_workspace(config: Path | None, assignments: list[str] | None, quiet: bool = False) -> Workspace:
     """`quiet`: where hardly anything of the configuration matters, none is a choice and needs no word."""
     from pipeline.config import load_config
@@ -49,6 +53,8 @@ def open_workspace(config: Path | None, assignments: list[str] | None, quiet: bo
         if not quiet:
             used = "mipd.yaml of this folder" if own else "the embedded demo configuration"
             typer.echo(f"using {used}" if own else f"no mipd.yaml here: using {used}", err=True)
+    named = ["-c", str(config)] if config and config != Path("mipd.yaml") else []
+    given[:] = [*named, *(word for one in assignments or [] for word in ("--set", one))]
     return Workspace(load_config(config, assignments or []))
 
 

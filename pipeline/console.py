@@ -84,10 +84,12 @@ class _PlainProgress:
 
     def _line(self) -> None:
         self._last = time.monotonic()
+        worked = self._done > self._begun
         rate = (self._done - self._begun) / max(self._last - self._start, 1e-9)
         left = (self._total - self._done) / rate if rate > 0 else 0.0
+        speed = f", {rate:.1f}/s" if worked else ""
         tail = f", {left:.0f} s left" if 0 < self._done < self._total and rate > 0 else ""
         print(  # noqa: T201 - this class is how progress is shown
-            f"{self._title}: {self._done} of {self._total} {self._unit}s, {rate:.1f}/s{tail}",
+            f"{self._title}: {self._done} of {self._total} {self._unit}s{speed}{tail}",
             file=sys.stderr,
         )

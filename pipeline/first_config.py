@@ -19,6 +19,7 @@ from stages.data.settings import DataSettings
 
 Hardware = Literal["cpu", "gpu"]
 _BASES: dict[Hardware, str] = {"cpu": "swig-cpu", "gpu": "ov-swig"}
+_FILES = ("train.json", "dev.json", "test.json")
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -60,7 +61,13 @@ def write_first_config(answers: Answers, out: Path, overwrite: bool) -> str:
             f"--teacher {answers.teacher} needs a GPU, and --hardware cpu writes with the template; leave "
             "one out, or set teacher.engine to `server` by hand for a model that runs elsewhere"
         )
+    if not answers.data.is_dir():
+        raise UserError(
+            f"--data {answers.data} is no folder; give the one with the pictures in images_512/ or images/ "
+            "and the annotations beside them, or make a small one with `mipd-pipe demo-data DIR`"
+        )
     layout = find_layout(DataSettings(root=answers.data))
+    _require_data(layout)
     text = fill(embedded_configs()[_BASES[answers.hardware]], answers, out)
     write_bytes(out, text.encode())
     load_config(out)  # what is written must be readable
@@ -103,11 +110,29 @@ def _scalar(value: Path) -> str:
     return quoted.strip()
 
 
+def _require_data(layout: Layout) -> None:
+    """A configuration for nothing would only put the mistake off."""
+    if not _count_pictures(layout):
+        raise UserError(
+            f"{layout.images} holds no picture ({', '.join(sorted(_PICTURES))}); nothing is written: put the "
+            "pictures there, or give another folder with --data"
+        )
+    if not (_annotated(layout) or layout.is_released):
+        raise UserError(
+            f"{layout.annotations} holds neither {', '.join(_FILES)} nor Ov-SWiG's split files; nothing is "
+            "written: put SWiG's annotations there, or give another folder with --data"
+        )
+
+
+def _count_pictures(layout: Layout) -> int:
+    return sum(path.suffix.lower() in _PICTURES for path in layout.images.iterdir())
+
+
+def _annotated(layout: Layout) -> list[str]:
+    return [name for name in _FILES if (layout.annotations / name).exists()]
+
+
 def _describe(layout: Layout) -> list[str]:
-    pictures = sum(path.suffix.lower() in _PICTURES for path in layout.images.iterdir())
-    annotated = [
-        name for name in ("train.json", "dev.json", "test.json") if (layout.annotations / name).exists()
-    ]
     unseen = (
         "Ov-SWiG's released split files"
         if layout.is_released
@@ -116,8 +141,8 @@ def _describe(layout: Layout) -> list[str]:
         else "the 10 % of verbs with the fewest training pictures"
     )
     return [
-        f"pictures     {layout.images} ({pictures})",
-        f"annotations  {layout.annotations} ({', '.join(annotated) or 'no train, dev or test file'})",
+        f"pictures     {layout.images} ({_count_pictures(layout)})",
+        f"annotations  {layout.annotations} ({', '.join(_annotated(layout)) or 'released split files'})",
         f"unseen verbs {unseen}",
     ]
 

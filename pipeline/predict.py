@@ -211,5 +211,6 @@ def _judge(broken: Sequence[str], total: int, bound: float) -> None:
     if len(broken) > bound * total:
         raise FindingsError(
             f"{len(broken)} of {total} pictures could not be read, e.g. {broken[0]}, more than "
-            f"max_failure_rate {bound:.1%}; the others are predicted"
+            f"max_failure_rate {bound:.1%}; "
+            + ("none is left to predict" if len(broken) == total else "the others are predicted")
         )

@@ -17,7 +17,7 @@ from cache.kinds import Kind
 from cache.manifest import editing, remove_leftovers
 from cache.order import in_shard
 from cache.paths import StorePaths
-from cache.rationales import append_quarantine, copy_version
+from cache.rationales import append_quarantine, copy_version, read_quarantine
 from stages.batches import batches
 from stages.data.ledger import PictureLedger
 from stages.data.sample import Sample
@@ -182,7 +182,7 @@ class Generator:
                 "the data set has no training picture, so there is nothing to write rationales for; "
                 "see every problem with `mipd-pipe check-data`"
             )
-        _check_failures(summary, plan.total, max_failure_rate)
+        _check_failures(summary, plan.total, max_failure_rate, _latest_reason(self.paths))
         return summary
 
     def _tell_end(self, summary: GenerateSummary, budget_hours: float | None) -> None:
@@ -296,12 +296,18 @@ def _rules_identity(settings: JudgeSettings, held_out: frozenset[str]) -> dict[s
     return {"judge": "rules", "version": JUDGE_VERSION, **bounds, "held_out": sorted(held_out)}
 
 
-def _check_failures(summary: GenerateSummary, total: int, bound: float) -> None:
+def _latest_reason(paths: StorePaths) -> str:
+    reasons = read_quarantine(paths)["reason"]
+    return str(reasons[-1]) if len(reasons) else ""
+
+
+def _check_failures(summary: GenerateSummary, total: int, bound: float, reason: str) -> None:
     useless = summary.failed + summary.empty
     if useless > bound * total:
         empty = f" and {summary.empty} have no accepted rationale" if summary.empty else ""
+        latest = f" The latest: {reason}." if reason else ""
         raise FindingsError(
             f"{summary.failed} of {total} training pictures failed{empty} ({useless / total:.1%}), more than "
-            f"max_failure_rate {bound:.1%}; everything finished is kept. Reasons: "
+            f"max_failure_rate {bound:.1%}; everything finished is kept.{latest} Reasons: "
             "`mipd-pipe inspect rows --status failed`, `mipd-pipe inspect summary`"
         )

@@ -165,6 +165,14 @@ def test_mistakes_end_with_2_and_one_message(
     assert "Traceback" not in shell.err
 
 
+def test_commands_that_an_error_names_come_with_the_options_they_need(finished: Config, shell: Shell) -> None:
+    config = file_of(finished)
+    assert shell.run("inspect", "show", "none.jpg", "-c", config, "--set", "train.epochs=3") == 2
+    assert ("`mipd-pipe " in shell.err) == (f"options: -c {config} --set train.epochs=3)" in shell.err)
+    assert shell.run("inspect", "summary", "-c", config, "--set", "run_dir=nowhere") == 2
+    assert shell.err.rstrip().endswith(f"(with this call's options: -c {config} --set run_dir=nowhere)")
+
+
 def test_an_unknown_option_ends_with_2(shell: Shell) -> None:
     assert shell.run("run", "--fast") == 2
     assert "No such option" in shell.err

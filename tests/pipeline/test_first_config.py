@@ -72,3 +72,21 @@ def test_a_folder_that_is_no_data_set_and_a_teacher_without_a_gpu_are_refused(
     with pytest.raises(UserError, match="--hardware 'tpu' is not one of auto, cpu, gpu"):
         choose_hardware("tpu")
     assert not out.exists()
+
+
+def test_a_folder_without_data_gets_no_configuration(tmp_path: Path) -> None:
+    out = tmp_path / "mipd.yaml"
+    with pytest.raises(
+        UserError, match=r"nowhere is no folder; give the one with the pictures in images_512/"
+    ):
+        write_first_config(Answers(tmp_path / "nowhere", tmp_path / "run", "cpu"), out, overwrite=False)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name in ("imsitu_space.json", "verb_indices.txt", "role_indices.txt", "train_classes.csv"):
+        (tmp_path / "data" / name).write_text("{}")
+    with pytest.raises(UserError, match=r"holds no picture \(.*\.jpg"):
+        write_first_config(Answers(tmp_path / "data", tmp_path / "run", "cpu"), out, overwrite=False)
+    assert not out.exists()
+    (tmp_path / "data" / "images" / "a.jpg").touch()
+    with pytest.raises(UserError, match=r"holds neither train.json, dev.json, test.json nor Ov-SWiG's"):
+        write_first_config(Answers(tmp_path / "data", tmp_path / "run", "cpu"), out, overwrite=False)
+    assert not out.exists()
