@@ -163,7 +163,8 @@ def _require_same_data(workspace: Workspace) -> None:
             f"the store at {workspace.store.root} was written for data {recorded or 'unknown'}, but "
             f"{workspace.config.data.root} is now {workspace.data.fingerprint}: annotations, vocabulary or "
             "split changed; bring the store up to date with `mipd-pipe generate-rationales` and "
-            "`mipd-pipe embed-teacher`, which redo only what changed"
+            "`mipd-pipe embed-teacher`, which redo only what changed; or, where the store is the right one, "
+            "give its data with `--set data.root=DIR`"
         )
 
 
