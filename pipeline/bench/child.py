@@ -1,15 +1,20 @@
-"""A command of this program in a process of its own, with the memory it took."""
+"""Work in a process of its own, and the memory that it took."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from cache.errors import MachineError
+from stages.teacher.engines.process_memory import memory_kib
 
 _SHOWN = 2000
 
@@ -48,10 +53,37 @@ main()
 """
 
 
+def in_new_process(work: Callable[..., Any], *given: object) -> Any:
+    """What `work(*given)` returns in a new process, whose memory is its own.
+
+    `work` and what is given must pickle. Raises MachineError where the process ends without an answer.
+    """
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, work, *given))
+    process.start()
+    theirs.close()
+    try:
+        return mine.recv()
+    except EOFError:
+        process.join()  # only then is its exit status known
+        raise MachineError(f"the process that was measured ended with {process.exitcode}") from None
+    finally:
+        process.join()
+
+
+def _answer(answer: Connection, work: Callable[..., Any], *given: object) -> None:
+    answer.send(work(*given))
+
+
 def peak_mib() -> float:
     """Most memory this process has had resident at once.
 
     Not getrusage's: that starts from what the parent had, so a large benchmark would measure itself.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    return memory_kib(os.getpid(), "VmHWM") / 1024
+
+
+def own_bytes() -> int:
+    """Memory of this process now, without pages of files, which the system takes back when it needs room."""
+    return memory_kib(os.getpid(), "RssAnon") << 10

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
-from cache.errors import MachineError, UserError
+from cache.errors import UserError
 from cache.index import VectorIndex, build_index, index_records
 from cache.index_plan import IndexWish, plan_index
 from cache.kinds import KINDS
 from cache.manifest import add_parts, put_in_force
 from cache.paths import StorePaths
 from cache.vectors import RATIONALES, Floats, VectorKey, write_vectors
+from pipeline.bench.child import in_new_process, own_bytes
 from pipeline.console import Console
 from pipeline.result import Result
 from pipeline.table import render, size
@@ -109,9 +107,9 @@ def _write(paths: StorePaths, vectors: int, width: int, console: Console) -> Non
 
 def _figures(paths: StorePaths, name: str, console: Console) -> IndexFigures:
     console.say(f"index {name}")
-    built = _apart(_build, paths, WISHES[name])
+    built = in_new_process(_build, paths, WISHES[name])
     (record,) = index_records(paths)
-    one, many = _apart(_search, paths, record.plan.width)
+    one, many = in_new_process(_search, paths, record.plan.width)
     return IndexFigures(
         name,
         str(record.plan),
@@ -153,25 +151,6 @@ def _search(paths: StorePaths, width: int) -> tuple[float, float]:
     return median(single), (time.monotonic() - start) / _MANY
 
 
-def _apart(work: Callable[..., Any], *given: object) -> Any:
-    """What `work` returns in a new process, whose memory is its own."""
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, work, *given))
-    process.start()
-    theirs.close()
-    try:
-        return mine.recv()
-    except EOFError:
-        raise MachineError(f"the process that was measured ended with {process.exitcode}") from None
-    finally:
-        process.join()
-
-
-def _answer(answer: Connection, work: Callable[..., Any], *given: object) -> None:
-    answer.send(work(*given))
-
-
 class PeakMemory:
     """Most memory of its own that the process held while a thread looked."""
 
@@ -190,12 +169,6 @@ class PeakMemory:
     def _look(self) -> None:
         while not self._over.wait(_TICK):
             self._most = max(self._most, own_bytes())
-
-
-def own_bytes() -> int:
-    """Memory of this process now, without pages of files, which the system takes back when it needs room."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) << 10
 
 
 def _text(vectors: int, width: int, figures: list[IndexFigures]) -> str:

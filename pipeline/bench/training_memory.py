@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
-from cache.errors import MachineError
 from cache.paths import StorePaths
-from pipeline.bench.child import peak_mib
+from pipeline.bench.child import in_new_process, peak_mib
 from pipeline.bench.swig_world import Sizes, training_data
 from stages.reporter import SilentReporter
 from stages.student.settings import LossSettings, TrainSettings
@@ -24,17 +21,7 @@ def training_peak_mib(
     """Peak of a new process that does what `train-student` does: one epoch over the store, the selection on
     a batch of dev pictures, the best checkpoint and the state written to `folder`.
     """
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(paths, sizes, folder, settings, threads, theirs))
-    process.start()
-    theirs.close()
-    try:
-        peak: float = mine.recv()
-    except EOFError:
-        raise MachineError("the process whose memory was measured ended without an answer") from None
-    finally:
-        process.join()
+    peak: float = in_new_process(_train, paths, sizes, folder, settings, threads)
     return peak
 
 
@@ -42,10 +29,8 @@ def train_settings(sizes: Sizes, precision: Precision, device: str) -> TrainSett
     return TrainSettings(epochs=1, batch_size=sizes.batch, precision=precision, device=device)
 
 
-def _train(
-    paths: StorePaths, sizes: Sizes, folder: Path, settings: TrainSettings, threads: int, answer: Connection
-) -> None:
+def _train(paths: StorePaths, sizes: Sizes, folder: Path, settings: TrainSettings, threads: int) -> float:
     torch.set_num_threads(threads)
     data = training_data(paths, sizes, dev=sizes.batch)
     Trainer(data, sizes.student, LossSettings(), settings, folder, SilentReporter()).run()
-    answer.send(peak_mib())
+    return peak_mib()

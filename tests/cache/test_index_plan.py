@@ -11,7 +11,8 @@ from cache.index import build_index
 from cache.index_plan import IndexPlan, IndexWish, plan_index, require_memory
 from cache.manifest import load_manifest
 from cache.vectors import PICTURES
-from pipeline.bench.index import PeakMemory, own_bytes
+from pipeline.bench.child import own_bytes
+from pipeline.bench.index import PeakMemory
 from tests.cache.many_vectors import many_vectors
 from tests.cache.small_store import PRODUCER
 

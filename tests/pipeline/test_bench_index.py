@@ -11,7 +11,8 @@ import pytest
 import pipeline.bench.index
 from cache.errors import UserError
 from cache.index_plan import IndexWish
-from pipeline.bench.index import PeakMemory, bench_index, made_up, own_bytes
+from pipeline.bench.child import own_bytes
+from pipeline.bench.index import PeakMemory, bench_index, made_up
 from pipeline.console import Console
 
 

@@ -15,7 +15,16 @@ def private_gib(pids: Iterable[int]) -> float:
     The pages of files, such as weights that are mapped, are left out: the system takes them back when it
     needs room. 0 where there is no /proc.
     """
-    return sum(_private_kib(pid) for pid in pids) / _KIB_PER_GIB
+    return sum(memory_kib(pid, "RssAnon") for pid in pids) / _KIB_PER_GIB
+
+
+def memory_kib(pid: int, line: str) -> int:
+    """One line of a process's status, such as RssAnon (private now) or VmHWM (most resident at once); 0 where
+    there is none."""
+    for said in _read(PROC / str(pid) / "status").splitlines():
+        if said.startswith(f"{line}:"):
+            return int(said.split()[1])
+    return 0
 
 
 def family(pid: int) -> list[int]:
@@ -25,13 +34,6 @@ def family(pid: int) -> list[int]:
         for child in _read(listed).split():
             members += family(int(child))
     return members
-
-
-def _private_kib(pid: int) -> int:
-    for line in _read(PROC / str(pid) / "status").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1])
-    return 0
 
 
 def _read(path: Path) -> str:
