@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,6 @@ from stages.teacher.engines.vllm_settings import FIXED
 from tests.tiny_models import build_tiny_vlm
 
 without_vllm = pytest.mark.skipif(installed_vllm() is not None, reason="vllm is installed")
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_vlm(tmp_path_factory.mktemp("vlm"))
-
-
-@pytest.fixture
-def model(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "model"))
 
 
 def vision(model: Path, **fields: Any) -> VllmVision:

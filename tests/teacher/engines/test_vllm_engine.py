@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,6 @@ from stages.teacher.engines.vllm_load import installed_vllm
 from stages.teacher.engines.vllm_settings import VllmSettings
 from stages.teacher.engines.vlm_files import check_files
 from tests.tiny_models import build_tiny_vlm
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_vlm(tmp_path_factory.mktemp("vlm"))
-
-
-@pytest.fixture
-def model(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "model"))
 
 
 def identity(model: Path, **settings: object) -> object:
