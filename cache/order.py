@@ -89,12 +89,6 @@ def _apportion(weights: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     return whole
 
 
-def rank_rows(order: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
-    """The rows of one rank: every `world`-th, dropping the remainder so that all ranks take equally many."""
-    assert 0 <= rank < world
-    return order[: len(order) // world * world][rank::world]
-
-
 def _splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Steele, Lea and Flood 2014: a bijection on 64 bits, so that distinct counters stay distinct."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

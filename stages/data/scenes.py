@@ -39,16 +39,6 @@ class DrawnSummary:
     samples: Mapping[str, int]
 
 
-def drawn_summary(folder: Path) -> DrawnSummary | None:
-    """What is in a folder that `draw_data_set` finished; None where it did not, or another version did."""
-    try:
-        fields = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        summary = DrawnSummary(**fields)
-    except (OSError, ValueError, TypeError):
-        return None
-    return summary if summary.version == VERSION else None
-
-
 def draw_data_set(
     folder: Path, images: int, seed: int, on_picture: Callable[[], None] = lambda: None
 ) -> DrawnSummary:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from cache.order import balanced_rows, coins, in_shard, permutation, rank_rows, shard_of
+from cache.order import balanced_rows, coins, in_shard, permutation, shard_of
 
 KEYS = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 FIRST_ORDER = [2, 0, 3, 1, 7, 4, 5, 6]
@@ -29,22 +29,6 @@ def test_order_is_fixed_for_all_time() -> None:
     assert permutation(8, seed=0, epoch=0).tolist() == FIRST_ORDER
     assert permutation(8, seed=0, epoch=1).tolist() != FIRST_ORDER
     assert permutation(8, seed=1, epoch=0).tolist() != FIRST_ORDER
-
-
-@given(st.integers(0, 200), st.integers(1, 9))
-def test_ranks_share_the_order_evenly(count: int, world: int) -> None:
-    order = permutation(count, 3, 4)
-    parts = [rank_rows(order, rank, world).tolist() for rank in range(world)]
-    assert {len(part) for part in parts} == {count // world}
-    together = [row for part in parts for row in part]
-    assert len(set(together)) == len(together)
-    assert set(together) == set(order[: count // world * world].tolist())
-
-
-@pytest.mark.parametrize(("rank", "world"), [(-1, 2), (2, 2)])
-def test_a_rank_that_does_not_exist_is_our_own_fault(rank: int, world: int) -> None:
-    with pytest.raises(AssertionError):
-        rank_rows(np.arange(4), rank, world)
 
 
 @given(KEYS, st.integers(1, 7))
@@ -96,8 +80,6 @@ def test_balanced_rows_are_as_many_and_the_same_on_every_call(
     rows = balanced_rows(groups, balance, seed, epoch)
     assert len(rows) == len(groups)
     assert np.array_equal(rows, balanced_rows(groups, balance, seed, epoch))
-    parts = [rank_rows(rows, rank, 3) for rank in range(3)]
-    assert sum(map(len, parts)) == len(rows) // 3 * 3
 
 
 @given(GROUPS, st.integers(0, 2**40), st.integers(0, 20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from stages.data.scene_layout import Drawing, draw_scene
 from stages.data.scene_nouns import FILLERS, GLOSSES, NAMES, noun_ids
 from stages.data.scene_pen import Layer, visible_boxes
 from stages.data.scene_plan import FEWEST_IMAGES, Planned, planned_scenes, split_counts, verbs_for
-from stages.data.scenes import draw_data_set, drawn_summary
+from stages.data.scenes import RECORD, draw_data_set
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -121,14 +121,11 @@ def test_the_written_picture_is_the_drawn_one(drawn: Path) -> None:
     assert {r: tuple(b) for r, b in entry["bb"].items() if b[0] >= 0} == dict(drawing.boxes)
 
 
-def test_the_summary_is_what_was_drawn(drawn: Path, tmp_path: Path) -> None:
-    summary = drawn_summary(drawn)
-    assert summary is not None
+def test_the_summary_is_what_was_drawn_and_is_kept_beside_it(tmp_path: Path) -> None:
+    summary = draw_data_set(tmp_path / "drawn", 48, 3)
     assert (summary.images, summary.seed, summary.verbs, summary.unseen) == (48, 3, 12, 2)
     assert sum(summary.samples.values()) == 48
-    assert drawn_summary(tmp_path) is None
-    (tmp_path / "drawn.json").write_text("{")
-    assert drawn_summary(tmp_path) is None
+    assert json.loads((tmp_path / "drawn" / RECORD).read_text()) == asdict(summary)
 
 
 # ------------------------------------------------------------------------------------------------- boxes

@@ -16,7 +16,7 @@ from stages.student.network.decoder import DecoderLayer, TokenAttention
 from stages.student.network.dropout import Dropout
 from stages.student.network.masks import never_empty
 from stages.student.network.token_input import TokenInput
-from stages.student.objective.losses import noun_loss, smoothed_cross_entropy
+from stages.student.objective.losses import noun_cross_entropy, noun_loss
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -173,7 +173,7 @@ def test_entropies_are_those_of_log_softmax(smoothing: float) -> None:
     found = noun_loss(logits, nouns, mask, smoothing)
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(gradients(found, logits), gradients(plain, logits))
-    one = smoothed_cross_entropy(logits, nouns[..., 0], smoothing)
+    one = noun_cross_entropy(logits, nouns[..., :1], smoothing)
     torch_s = F.cross_entropy(
         logits.flatten(0, 1), nouns[..., 0].flatten(), label_smoothing=smoothing, reduction="none"
     )
@@ -182,7 +182,7 @@ def test_entropies_are_those_of_log_softmax(smoothing: float) -> None:
 
 def test_entropies_of_bf16_logits_are_not_rounded() -> None:
     logits = torch.randn(2, 3, 11).bfloat16()
-    assert smoothed_cross_entropy(logits, torch.zeros(2, 3, dtype=torch.long), 0.1).dtype == torch.float32
+    assert noun_cross_entropy(logits, torch.zeros(2, 3, 3, dtype=torch.long), 0.1).dtype == torch.float32
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.15, 0.5, 0.9])

@@ -21,13 +21,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return kept.sum() / mask.sum().clamp(min=1)
 
 
-def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """[..., C] and [...] class numbers -> [...]; `smoothing` of the target is spread over all C classes."""
-    logits = logits.float()
-    hit = logits.gather(-1, target[..., None])[..., 0]
-    return logits.logsumexp(dim=-1) - (1 - smoothing) * hit - smoothing * logits.mean(dim=-1)
-
-
 def verb_loss(logits: Tensor, verb: Tensor, candidates: Tensor, mask: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy over the candidate verbs alone.
 

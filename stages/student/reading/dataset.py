@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class StoreDataset(Dataset[Batch]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
-        """A batch of one picture; several are joined by `collate`."""
+        """A batch of one picture; several come by `read`."""
         return self.read([index])
 
     def read(self, rows: Sequence[int]) -> Batch:
@@ -249,18 +249,3 @@ def frame_boxes(
     ]
     corners = torch.tensor([[box or (0.0, 0.0, 0.0, 0.0) for box in boxes] for boxes in framed])
     return corners, torch.tensor([[bool(box) for box in boxes] for boxes in framed])
-
-
-def collate(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one."""
-    teachers = [batch.teacher for batch in batches if batch.teacher]
-    teacher = TeacherTargets(**_joined(teachers)) if teachers else None
-    images = tuple(image for batch in batches for image in batch.images)
-    return Batch(images=images, **_joined(batches), teacher=teacher)
-
-
-def _joined(records: Sequence[Batch] | Sequence[TeacherTargets]) -> dict[str, Tensor]:
-    names = [
-        field.name for field in fields(records[0]) if isinstance(getattr(records[0], field.name), Tensor)
-    ]
-    return {name: torch.cat([getattr(record, name) for record in records]) for name in names}

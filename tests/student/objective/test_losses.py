@@ -17,9 +17,10 @@ def test_masked_mean_ignores_what_is_masked_even_infinities() -> None:
     assert losses.masked_mean(values, torch.tensor([True, True, False])).item() == 2
 
 
-def test_smoothed_cross_entropy_by_hand() -> None:
+def test_one_annotators_cross_entropy_by_hand() -> None:
     # logits (ln 3, 0): log-probabilities (ln .75, ln .25); target 0, smoothing .2
-    found = losses.smoothed_cross_entropy(torch.tensor([math.log(3), 0.0]), torch.tensor(0), 0.2)
+    logits, nouns = torch.tensor([[[math.log(3), 0.0]]]), torch.tensor([[[0]]])
+    found = losses.noun_cross_entropy(logits, nouns, 0.2)
     by_hand = -0.8 * math.log(0.75) - 0.2 * (math.log(0.75) + math.log(0.25)) / 2
     assert found.item() == pytest.approx(by_hand, abs=1e-6)
 
@@ -27,7 +28,8 @@ def test_smoothed_cross_entropy_by_hand() -> None:
 def test_smoothing_is_the_one_torch_knows() -> None:
     logits, target = torch.randn(5, 7), torch.tensor([0, 6, 3, 3, 1])
     expected = torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.3)
-    torch.testing.assert_close(losses.smoothed_cross_entropy(logits, target, 0.3).mean(), expected)
+    found = losses.noun_cross_entropy(logits[None], target[None, :, None], 0.3)
+    torch.testing.assert_close(found.mean(), expected)
 
 
 def test_verb_loss_is_over_candidates_alone_and_leaves_the_others_without_gradient() -> None:

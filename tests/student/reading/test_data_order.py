@@ -16,8 +16,9 @@ from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from stages.student.reading.batch import Batch, TeacherTargets
 from stages.student.reading.data_order import epoch_batches, load
-from stages.student.reading.dataset import StoreDataset, collate
+from stages.student.reading.dataset import StoreDataset
 from tests.cache.small_store import noise, write_shard
+from tests.student.reading.joined import joined
 from tests.student.store import GEOMETRY, TEXT, VISION, VOCABULARY, make_store, sample
 
 IMAGES = tuple(f"{i}.jpg" for i in range(23))
@@ -60,7 +61,7 @@ def test_reading_ahead_gives_what_reading_gives(store: StorePaths, workers: int,
     """In threads and in processes, and kept until the epoch's end."""
     data = dataset(store, teacher)
     rows = epoch_batches(data, 4, seed=3, epoch=1)
-    expected = [collate([data[row] for row in some]) for some in rows]
+    expected = [joined([data[row] for row in some]) for some in rows]
     found = list(load(data, rows, workers))
     assert len(found) == len(expected) == 6
     assert all(same(one, other) for one, other in zip(found, expected, strict=True))

@@ -12,8 +12,9 @@ from cache.banks import BankHeader
 from cache.errors import UserError
 from cache.paths import StorePaths
 from stages.student.reading.data_order import epoch_batches
-from stages.student.reading.dataset import StoreDataset, collate
+from stages.student.reading.dataset import StoreDataset
 from tests.cache.small_store import noise, write_shard
+from tests.student.reading.joined import joined
 from tests.student.store import GEOMETRY, VISION, VOCABULARY, make_store, sample
 
 
@@ -21,7 +22,7 @@ def test_a_batch_holds_what_banks_and_annotations_say(tmp_path: Path) -> None:
     store = make_store(tmp_path, ("a.jpg", "b.jpg"), ("a.jpg",))
     samples = [sample("a.jpg", box=(20.0, 10.0, 120.0, 60.0)), sample("b.jpg", "riding")]
     dataset = StoreDataset(store, samples, VOCABULARY, teacher=True)
-    batch = collate([dataset[0], dataset[1]])
+    batch = joined([dataset[0], dataset[1]])
     assert batch.images == ("a.jpg", "b.jpg")
     assert torch.equal(batch.vision[1], torch.from_numpy(noise(5, 6, seed=["student-vision", "b.jpg"])))
     assert batch.verb.tolist() == [0, 1]
@@ -39,7 +40,7 @@ def test_a_batch_holds_what_banks_and_annotations_say(tmp_path: Path) -> None:
 def test_a_picture_without_a_usable_rationale_stays_with_an_empty_mask(tmp_path: Path) -> None:
     store = make_store(tmp_path, ("a.jpg", "b.jpg"), ("a.jpg",))
     dataset = StoreDataset(store, [sample("b.jpg")], VOCABULARY, teacher=True)
-    batch = collate([dataset[0]])
+    batch = joined([dataset[0]])
     assert batch.teacher is not None
     assert not batch.teacher.text_mask.any()
 
@@ -50,7 +51,7 @@ def test_evaluation_needs_no_teacher_bank(tmp_path: Path) -> None:
         for path in store.bank(name).iterdir():
             path.unlink()
     dataset = StoreDataset(store, [sample("a.jpg")], VOCABULARY, teacher=False)
-    assert collate([dataset[0]]).teacher is None
+    assert joined([dataset[0]]).teacher is None
 
 
 def test_pictures_the_bank_lacks_are_left_out_and_named(tmp_path: Path) -> None:
