@@ -12,6 +12,13 @@ from cache.manifest import load_manifest
 from cache.mining import mine_negatives
 from cache.rationales import read_rationales, usable_texts
 from cache.vectors import LABELS
+from pipeline.checks.checkpoint_checks import (
+    other_data_notes,
+    require_same_encoder,
+    require_same_labels,
+    require_same_subsets,
+    trained_on,
+)
 from pipeline.console import Console, SilentConsole
 from pipeline.figures.evaluation_files import show, tell, write_files
 from pipeline.figures.open_evaluation import asked_samples, asked_subsets
@@ -22,7 +29,6 @@ from pipeline.result import Result
 from pipeline.workspace import Workspace
 from stages.data.sample import Sample, Split
 from stages.data.vocabulary import Vocabulary
-from stages.settings import changed_settings
 from stages.student.measuring.evaluate import evaluate as evaluate_student
 from stages.student.processes import Processes
 from stages.student.reading.dataset import StoreDataset, TeacherBanks
@@ -209,8 +215,8 @@ def evaluate(
     if not samples:
         raise UserError(f"the {split} split of {config.data.root} has no usable picture; see `check-data`")
     if verbs is None:
-        _require_same_labels(workspace, trained.facts)
-        _require_same_subsets(workspace, trained.facts)
+        require_same_labels(workspace, trained.facts)
+        require_same_subsets(workspace, trained.facts)
         vocabulary, texts, subset_of = data.vocabulary, trained.labels, data.subset_of
     else:
         given = trained.facts, trained.labels, verbs, text_model
@@ -219,7 +225,7 @@ def evaluate(
         samples = asked_samples(samples, vocabulary, verbs, workspace.console)
         subset_of = asked_subsets(vocabulary, trained.facts)
     dataset = _dataset(workspace, samples, teacher=False, vocabulary=vocabulary)
-    _require_same_encoder(dataset, trained.facts)
+    require_same_encoder(dataset, trained.facts)
     device = choose_device(config.train.device)
     student = trained.student.to(device)
     labels = student.label_vectors(texts.to(device))
@@ -238,10 +244,12 @@ def evaluate(
     subsets = [subset_of[verb] for verb in vocabulary.verbs]
     name: Split = "dev" if split == "dev" else "test"
     telling = tell(evaluation, vocabulary.verbs, subsets, name, config.evaluate)
+    telling.metrics["data"] = {"evaluated": data.fingerprint, "trained": trained_on(trained.facts)}
     write_files(telling, config.run_dir, verbs.stem if verbs else "")
     figures = telling.metrics["harmonic_mean"]
     workspace.console.event("evaluated", split=split, harmonic_mean=figures)
     notes = [f"note: {note}" for note in data.notes if split == "test" and "test" in note]
+    notes += other_data_notes(workspace, trained.facts, split)
     shown = show(telling, per_verb, confusion)
     return Result("\n".join([*notes, shown.text]), shown.data)
 
@@ -251,57 +259,14 @@ def evaluation_data(workspace: Workspace, facts: Mapping[str, Any], split: Split
 
     Raises UserError where they are not, or the store has no bank of the student's, or the split no picture.
     """
-    _require_same_labels(workspace, dict(facts))
-    _require_same_subsets(workspace, dict(facts))
+    require_same_labels(workspace, facts)
+    require_same_subsets(workspace, facts)
     samples = workspace.data.split(split)
     if not samples:
         raise UserError(f"the {split} split of {workspace.config.data.root} has no usable picture")
     dataset = _dataset(workspace, samples, teacher=False)
-    _require_same_encoder(dataset, dict(facts))
+    require_same_encoder(dataset, facts)
     return dataset
-
-
-def _require_same_labels(workspace: Workspace, facts: dict[str, Any]) -> None:
-    """The checkpoint's class numbers must be the data set's, or every figure would be of mixed-up labels."""
-    vocabulary = workspace.data.vocabulary
-    verbs = {verb: list(vocabulary.frames[verb].roles) for verb in vocabulary.verbs}
-    for name, own, theirs in (
-        ("verbs", list(facts["verbs"].items()), list(verbs.items())),
-        ("nouns", list(facts["nouns"]), list(vocabulary.nouns)),
-    ):
-        if own != theirs:
-            raise UserError(
-                f"the checkpoint knows {len(own)} {name}, the data set {len(theirs)}, and they are not the "
-                "same in the same order; evaluate on the data set it was trained on, or train again"
-            )
-
-
-def _require_same_subsets(workspace: Workspace, facts: dict[str, Any]) -> None:
-    """Under another split the table would count verbs as unseen that the student was trained on."""
-    then, now = facts["subset_of"], workspace.data.subset_of
-    moved = [verb for verb, subset in now.items() if then[verb] != subset]
-    if moved:
-        raise UserError(
-            f"{len(moved)} verbs belong to another subset than when the checkpoint was trained, e.g. "
-            f"{moved[0]!r} was {then[moved[0]]} and is {now[moved[0]]}: figures on unseen verbs would be of "
-            "verbs it may have seen; put the settings of `data` back, or train again in another run_dir"
-        )
-
-
-def _require_same_encoder(dataset: StoreDataset, facts: dict[str, Any]) -> None:
-    """Tokens of another encoder mean nothing to the student, also where their shape is the same."""
-    header = dataset.vision.header
-    changed = changed_settings(
-        {"encoder": facts["vision_encoder"], "geometry": facts["geometry"]},
-        {"encoder": header.encoder, "geometry": dataset.geometry.to_json()},
-    )
-    if changed:
-        listed = "\n".join(f"  {line}" for line in changed)
-        raise UserError(
-            f"bank {header.name!r} was made by another encoder than the checkpoint was trained on:\n"
-            f"{listed}\nPut `embed.student_vision` back and run `mipd-pipe embed-teacher`, or train again in "
-            "another run_dir"
-        )
 
 
 def whereabouts(workspace: Workspace) -> str:

@@ -49,6 +49,23 @@ def test_a_checkpoint_of_other_data_is_not_measured_on_these(copied: Path, small
         stage_two.evaluate(Workspace(small_config(copied)))
 
 
+def test_figures_on_other_data_with_the_same_labels_are_told_to_be(copied: Path, small_config: Make) -> None:
+    file, config = copied / "student" / BEST, small_config(copied)
+    own = Workspace(config).data.fingerprint
+    result = stage_two.evaluate(Workspace(config))
+    assert "was trained on data" not in result.text
+    assert json.loads((copied / "metrics.json").read_text())["data"] == {"evaluated": own, "trained": own}
+    _, facts = load_tensors(file)
+    write_facts(file, fingerprint={**facts["fingerprint"], "data": "e1se"})
+    result = stage_two.evaluate(Workspace(config))
+    assert result.text.startswith(
+        f"note: the checkpoint was trained on data e1se, {config.data.root} is {own}: another data set, or "
+        "its annotations or split changed since. The figures are of this one's; they mean what they say only "
+        "if none of its test pictures was a training picture there\n"
+    )
+    assert json.loads((copied / "metrics.json").read_text())["data"] == {"evaluated": own, "trained": "e1se"}
+
+
 def test_a_cut_checkpoint_and_one_of_a_newer_version_are_named(copied: Path, small_config: Make) -> None:
     file = copied / "student" / BEST
     whole = file.read_bytes()
