@@ -8,6 +8,7 @@ from cache.errors import UserError
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from pipeline.config import Config, load_config
+from stages.plural import counted
 
 CHECKPOINT = Path("student", "checkpoint-best.safetensors")
 _FIRST = """\
@@ -65,4 +66,15 @@ def _store_lines(store: Path) -> list[str]:
     rows = sum(part.rows for part in manifest.of("rationales"))
     banks = sorted({part.name for part in manifest.parts if part.kind == "bank"})
     lines = [f"rationales  {rows} rows"] if rows else []
+    lines += _failure_lines(StorePaths(store)) if manifest.of("quarantine") else []
     return lines + ([f"banks       {', '.join(banks)}"] if banks else [])
+
+
+def _failure_lines(paths: StorePaths) -> list[str]:
+    """What stage one gave up on and has not made good since."""
+    from pipeline.looking.failures import read_failures
+
+    failures = read_failures(paths)
+    left = failures.filter(~failures["mended"])["image"].n_unique()
+    told = f"{counted(left, 'picture')}; see why with `mipd-pipe inspect rows --status failed`"
+    return [f"failures    {told}"] if left else []

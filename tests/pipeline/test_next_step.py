@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.rationales import QuarantineRow, append_quarantine
 from pipeline import stage_one
 from pipeline.config import Config, dump_config
 from pipeline.next_step import CHECKPOINT, next_step
@@ -57,6 +58,24 @@ def test_a_missing_data_set_leads_to_init_and_a_named_file_is_named_again(
     said = next_step(file)
     assert f"data.root {tmp_path / 'gone'} is not there" in said
     assert command(said) == f"init --data DIR -c {file}"
+
+
+def test_failures_are_told_until_they_are_made_good(
+    tmp_path: Path, small_config: Callable[..., Config]
+) -> None:
+    config = small_config(tmp_path / "run")
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump_config(config))
+    workspace = Workspace(config)
+    stage_one.generate_rationales(workspace)
+    assert "  failures" not in next_step(file)
+    image = workspace.data.split("train")[0].image
+    row = QuarantineRow(image, "embed-teacher", "cannot be read", 0, "", "key")
+    append_quarantine(workspace.store, [row], {})
+    failed = "\n  failures    1 picture; see why with `mipd-pipe inspect rows --status failed`\n"
+    assert failed in next_step(file)
+    stage_one.embed_teacher(workspace)
+    assert "  failures" not in next_step(file)
 
 
 def test_the_checkpoint_is_looked_for_where_training_puts_it() -> None:
