@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from cache.atomic import disk_fault
-from cache.banks import read_header
+from cache.bank_header import read_header
 from cache.damage import ASKED, Version, orphaned_failures, torn_versions
 from cache.errors import UserError
 from cache.lock import writer_lock

@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.banks import BankReader, read_header
+from cache.bank_header import read_header
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.index import index_ids, require_faiss
 from cache.keys import digest_file

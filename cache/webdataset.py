@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from cache.atomic import replacing
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.export import EXPORT_SCHEMA, MARK, Export, Source, folder_at_once, newest_rows, split_files
 from cache.manifest import load_manifest

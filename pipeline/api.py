@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from PIL.Image import Image
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.index import VectorIndex
 from cache.manifest import load_manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, read_header
+from cache.bank_header import RATIONALE_TEXT, STUDENT_VISION, read_header
 from cache.errors import UserError
 from cache.manifest import load_manifest
 from cache.vectors import LABELS

@@ -19,15 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.atomic import sync_file
-from cache.banks import (
-    RATIONALE_TEXT,
-    STUDENT_VISION,
-    TEACHER_VISION,
-    BankHeader,
-    BankReader,
-    ShardWriter,
-    write_header,
-)
+from cache.bank_header import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, write_header
+from cache.bank_reader import BankReader
+from cache.bank_writer import ShardWriter
 from cache.codec import StorageType
 from cache.manifest import add_parts, editing, put_in_force
 from cache.paths import StorePaths

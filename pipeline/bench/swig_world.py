@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, ShardWriter, write_header
+from cache.bank_header import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankHeader, write_header
+from cache.bank_writer import ShardWriter
 from cache.manifest import add_parts, editing, put_in_force
 from cache.paths import StorePaths
 from pipeline.bench.layouts import SHAPES, Tokens

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from cache.banks import (
+from cache.bank_header import (
     RATIONALE_TEXT,
     STUDENT_VISION,
     TEACHER_VISION,
     BankHeader,
-    BankReader,
     mirrored,
     read_header,
 )
+from cache.bank_reader import BankReader
 from cache.errors import MachineError, UserError
 from cache.index_plan import plan_index
 from cache.kinds import KINDS

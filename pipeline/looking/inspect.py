@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from cache.banks import RATIONALE_TEXT, BankReader, read_header
+from cache.bank_header import RATIONALE_TEXT, read_header
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.fidelity import bank_fidelity
 from cache.index import index_records

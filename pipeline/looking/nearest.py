@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cache.banks import RATIONALE_TEXT, read_header
+from cache.bank_header import RATIONALE_TEXT, read_header
 from cache.errors import UserError
 from cache.index import VectorIndex
 from cache.keys import fingerprint

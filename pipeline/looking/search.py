@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cache.banks import STUDENT_VISION, read_header
+from cache.bank_header import STUDENT_VISION, read_header
 from cache.errors import UserError
 from cache.index import VectorIndex
 from cache.keys import fingerprint

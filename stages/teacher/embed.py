@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from cache.banks import STUDENT_VISION, TEACHER_VISION, BankHeader, BankReader, write_header
+from cache.bank_header import STUDENT_VISION, TEACHER_VISION, BankHeader, write_header
+from cache.bank_reader import BankReader
 from cache.errors import FindingsError
 from cache.index import build_index, index_records, require_faiss
 from cache.index_plan import plan_index, require_memory

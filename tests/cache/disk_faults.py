@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cache.atomic import TEMPORARY
-from cache.banks import ShardWriter
+from cache.bank_writer import ShardWriter
 from cache.index import build_index
 from cache.lock import writer_lock
 from cache.manifest import put_in_force

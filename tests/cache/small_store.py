@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.banks import BankHeader, ShardWriter, write_header
+from cache.bank_header import BankHeader, write_header
+from cache.bank_writer import ShardWriter
 from cache.codec import StorageType
 from cache.index import build_index
 from cache.keys import derive_number

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cache.banks
-from cache.banks import BankHeader, BankReader, ShardWriter, read_header, write_header
+import cache.bank_writer
+from cache.bank_header import BankHeader, read_header, write_header
+from cache.bank_reader import BankReader
+from cache.bank_writer import ShardWriter
 from cache.codec import STORAGE_TYPES, StorageType, decode, encode
 from cache.errors import UserError
 from cache.keys import digest_file
@@ -95,7 +97,7 @@ def test_rows_that_are_written_in_several_goes_are_all_there(
     store: StorePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real banks pass 64 MiB within a shard; here every third row goes to the file."""
-    monkeypatch.setattr(cache.banks, "_COMMIT_BYTES", 3 * bank_header().row_bytes)
+    monkeypatch.setattr(cache.bank_writer, "_COMMIT_BYTES", 3 * bank_header().row_bytes)
     rows = {f"{i}.jpg": noise(3, 8, seed=i) for i in range(10)}
     write_shard(store, bank_header(), rows)
     reader = BankReader(store, VISION)
@@ -165,7 +167,7 @@ def test_a_kill_in_the_middle_of_a_shard_leaves_nothing_that_counts(
 ) -> None:
     """Before anything, and after most of the shard, has gone to the file."""
     header = bank_header(shape=(40, 50))
-    monkeypatch.setattr(cache.banks, "_COMMIT_BYTES", 5 * header.row_bytes)
+    monkeypatch.setattr(cache.bank_writer, "_COMMIT_BYTES", 5 * header.row_bytes)
     write_shard(store, header, {"before.jpg": noise(40, 50)})
     before = sorted(store.bank(VISION).iterdir())
     process = FORK.Process(target=die_in_shard, args=(store, header, rows))

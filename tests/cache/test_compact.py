@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.compact import compact
 from cache.errors import MachineError, UserError
 from cache.index import load_index

@@ -19,7 +19,7 @@ import pytest
 
 from cache import export
 from cache.atomic import TEMPORARY
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.errors import MachineError, UserError
 from cache.export import COLUMNS, EXPORT_SCHEMA, Form, export_tables
 from cache.imports import Import, Target, import_rows

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.codec import STORAGE_TYPES, StorageType, decode, encode
 from cache.fidelity import Fidelity, bank_fidelity, combine, token_cosines
 from cache.manifest import Part, load_manifest

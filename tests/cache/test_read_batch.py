@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import cache.read_threads
 import cache.row_places
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.codec import STORAGE_TYPES, StorageType, decode, encode
 from cache.errors import UserError
 from cache.manifest import load_manifest

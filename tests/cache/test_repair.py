@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.keys import fingerprint
 from cache.kinds import KINDS

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.manifest import load_manifest
 from cache.paths import StorePaths
 from tests.cache.small_store import VISION, bank_header, empty_store, noise, write_shard

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import cache.shards
-from cache.banks import BankHeader, BankReader, ShardWriter
+from cache.bank_header import BankHeader
+from cache.bank_reader import BankReader
+from cache.bank_writer import ShardWriter
 from cache.paths import StorePaths
 from tests.cache.small_store import noise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.banks import BankHeader
+from cache.bank_header import BankHeader
 from cache.codec import StorageType
 from cache.compact import ROWS_PER_PART
 from cache.index_plan import IndexWish, plan_index

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.codec import STORAGE_TYPES, StorageType
 from cache.index import search
 from cache.keys import digest_file, fingerprint

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader
+from cache.bank_header import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.paths import StorePaths
 from cache.rationales import read_rationales

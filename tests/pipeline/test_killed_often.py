@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.index import index_ids
 from cache.manifest import find_leftovers, load_manifest
 from cache.paths import StorePaths

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.banks import BankHeader
+from cache.bank_header import BankHeader
 from cache.kinds import KINDS
 from cache.manifest import load_manifest
 from cache.order import in_shard

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.manifest import find_leftovers, load_manifest
 from cache.paths import StorePaths
 from cache.rationales import VOLATILE, read_quarantine, read_rationales

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.paths import StorePaths
 from cache.rationales import VOLATILE, read_rationales

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cache.banks import BankHeader
+from cache.bank_header import BankHeader
 from cache.paths import StorePaths
 from cache.rationales import append_rationales
 from stages.data.geometry import Geometry

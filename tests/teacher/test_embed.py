@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cache.banks import BankHeader, BankReader, write_header
+from cache.bank_header import BankHeader, write_header
+from cache.bank_reader import BankReader
 from cache.kinds import KINDS
 from cache.manifest import add_parts, load_manifest, put_in_force
 from cache.paths import StorePaths

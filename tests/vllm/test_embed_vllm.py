@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cache.banks import RATIONALE_TEXT, TEACHER_VISION, BankReader
+from cache.bank_header import RATIONALE_TEXT, TEACHER_VISION
+from cache.bank_reader import BankReader
 from cache.paths import StorePaths
 from cache.vectors import RATIONALES, read_vectors
 from tests.vllm.conftest import ENVIRONMENT, ROOT

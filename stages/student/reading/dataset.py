@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cache.banks import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, BankReader, mirrored, picture_key
+from cache.bank_header import RATIONALE_TEXT, STUDENT_VISION, TEACHER_VISION, mirrored, picture_key
+from cache.bank_reader import BankReader
 from cache.errors import UserError
 from cache.kinds import KINDS
 from cache.paths import StorePaths

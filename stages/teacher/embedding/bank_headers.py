@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cache.banks import RATIONALE_TEXT, BankHeader, mirrored
+from cache.bank_header import RATIONALE_TEXT, BankHeader, mirrored
 from cache.codec import StorageType
 from cache.kinds import KINDS
 from stages.data.geometry import Geometry

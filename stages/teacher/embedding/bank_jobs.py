@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.banks import BankHeader, ShardWriter, picture_key
+from cache.bank_header import BankHeader, picture_key
+from cache.bank_writer import ShardWriter
 from cache.keys import fingerprint
 from cache.kinds import KINDS
 from cache.manifest import Part

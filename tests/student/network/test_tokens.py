@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.banks import BankReader
+from cache.bank_reader import BankReader
 from cache.codec import STORAGE_TYPES, StorageType
 from stages.student.network.tokens import to_tensor
 from tests.cache.small_store import VISION, bank_header, empty_store, noise, write_shard

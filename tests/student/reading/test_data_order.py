@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cache.banks import BankHeader
+from cache.bank_header import BankHeader
 from cache.codec import StorageType
 from cache.errors import UserError
 from cache.manifest import load_manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cache.banks import BankHeader
+from cache.bank_header import BankHeader
 from cache.errors import UserError
 from cache.paths import StorePaths
 from stages.student.reading.data_order import epoch_batches

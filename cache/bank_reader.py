@@ -8,10 +8,9 @@ masked bank, one little-endian int32 length per sequence.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +18,17 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.atomic import replacing, write_bytes
-from cache.codec import STORAGE_TYPES, StorageType, decode, encode, encoded_size
+from cache.bank_header import BankHeader, header_in_force
+from cache.codec import decode
 from cache.errors import UserError
-from cache.fidelity import FidelityProbe
-from cache.keys import fingerprint
-from cache.lmdb_file import reading, writing
-from cache.manifest import Manifest, Part, describe_part, load_manifest, next_number
+from cache.lmdb_file import reading
+from cache.manifest import Manifest, Part, load_manifest
 from cache.paths import StorePaths
 from cache.read_threads import read_all
 from cache.replaced_parts import WAIT, read_anew
 from cache.row_places import Place
 from cache.shards import Shard, acquire, opening, release
 from cache.stored_rows import LENGTH_TYPE, StoredRows
-
-# The banks both stages know: one writes them under these names, the other reads them.
-TEACHER_VISION, STUDENT_VISION, RATIONALE_TEXT = "teacher-vision", "student-vision", "rationale-text"
-
-
-def mirrored(name: str) -> str:
-    """The bank that holds the second view of a vision bank: its pictures mirrored left to right."""
-    return f"{name}-mirrored"
-
-
-_COMMIT_BYTES = 64 << 20  # dirty pages held in memory before they go to the file
-_KEY_LIMIT = 511  # LMDB's longest key
-
-
-@dataclass(frozen=True, slots=True)
-class BankHeader:
-    """What every row of a bank has in common.
-
-    shape      of one row's tokens, the last axis being the width: (577, 1024), (4, 77, 768)
-    masked     rows carry true lengths, one per sequence along the first axis
-    geometry   of the pictures' frame, see `stages.data.geometry`; None for text
-    encoder    identity of what made the vectors
-    """
-
-    name: str
-    storage: StorageType
-    shape: tuple[int, ...]
-    masked: bool
-    geometry: dict[str, Any] | None
-    encoder: dict[str, Any]
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(asdict(self))
-
-    @property
-    def token_bytes(self) -> int:
-        return encoded_size(int(np.prod(self.shape[:-1])), self.shape[-1], self.storage)
-
-    @property
-    def row_bytes(self) -> int:
-        return self.token_bytes + (self.shape[0] * LENGTH_TYPE.itemsize if self.masked else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,137 +37,6 @@ class BankRow:
 
     tokens: NDArray[np.float32]
     lengths: NDArray[np.int32] | None
-
-
-def write_header(paths: StorePaths, header: BankHeader) -> None:
-    """Lays the header beside the shards it describes; written before the first of them."""
-    write_bytes(_header_path(paths, header.name, header.fingerprint), _header_json(header))
-
-
-def read_header(paths: StorePaths, name: str) -> BankHeader:
-    """The header in force of a bank. Raises UserError where the bank is missing or its header is broken."""
-    return _header_in_force(paths, load_manifest(paths.require()), name)
-
-
-def _header_in_force(paths: StorePaths, manifest: Manifest, name: str) -> BankHeader:
-    current = manifest.current
-    if name not in current:
-        there = ", ".join(sorted({part.name for part in manifest.parts if part.kind == "bank"})) or "none"
-        raise UserError(
-            f"the store at {paths.root} has no bank {name!r} (it has: {there}); "
-            "make it with `mipd-pipe embed-teacher`"
-        )
-    path = _header_path(paths, name, current[name])
-    try:
-        fields = json.loads(path.read_bytes())
-        header = BankHeader(**{**fields, "shape": tuple(fields["shape"])})
-    except (OSError, ValueError, KeyError, TypeError) as reason:
-        raise UserError(f"bank header {path} cannot be read ({reason}); {_REBUILD}") from None
-    if header.fingerprint != current[name] or header.storage not in STORAGE_TYPES:
-        raise UserError(f"bank header {path} is not the one its shards were written with; {_REBUILD}")
-    return header
-
-
-_REBUILD = "rebuild the bank with `mipd-pipe embed-teacher`"
-
-
-def _header_path(paths: StorePaths, name: str, mark: str) -> Path:
-    return paths.bank(name) / f"{mark[:12]}.json"
-
-
-def _header_json(header: BankHeader) -> bytes:
-    return (json.dumps(asdict(header), indent=1) + "\n").encode()
-
-
-class ShardWriter:
-    """Fills one shard; nothing of it is visible before its block has ended.
-
-    Used as ``with ShardWriter.open(...) as shard: shard.add(...)``; leaving the block without an exception
-    renames the file into place, after which `part` describes it for the manifest.
-    """
-
-    def __init__(
-        self, header: BankHeader, env: lmdb.Environment, tables: tuple[Any, Any], capacity: int
-    ) -> None:
-        self.header = header
-        self.part: Part | None = None
-        self.remarks: dict[str, Any] = {}  # kept with what is measured of the part
-        self.fidelity = FidelityProbe(header.shape, header.storage, capacity)
-        self._env, self._tables = env, tables
-        self._pending: list[tuple[bytes, bytes, bytes]] = []
-
-    @staticmethod
-    @contextmanager
-    def open(
-        paths: StorePaths, header: BankHeader, capacity: int, producer: dict[str, Any]
-    ) -> Iterator[ShardWriter]:
-        """A writer for at most `capacity` rows. Disk faults are raised as MachineError."""
-        folder = paths.bank(header.name)
-        target = folder / f"{header.fingerprint[:12]}-{next_number(paths, folder, '.lmdb'):05d}.lmdb"
-        with replacing(target) as temporary, writing(temporary, capacity, header.row_bytes) as (env, *tables):
-            writer = ShardWriter(header, env, (tables[0], tables[1]), capacity)
-            yield writer
-            writer._flush()
-            rows = writer._count()
-        if rows:
-            measured = {**writer.fidelity.record(), **writer.remarks}
-            name, mark = header.name, header.fingerprint
-            writer.part = describe_part(paths, target, "bank", rows, producer, name, mark, measured)
-        else:
-            target.unlink()
-
-    def parts(self) -> list[Part]:
-        """The finished shard's manifest entry; none where no row was added."""
-        return [self.part] if self.part else []
-
-    def add(
-        self,
-        image: str,
-        row_key: str,
-        tokens: NDArray[np.float32],
-        lengths: NDArray[np.integer[Any]] | None = None,
-    ) -> None:
-        """Adds a row. `row_key` is a hex fingerprint of all that decided the row."""
-        header = self.header
-        assert tokens.shape == header.shape, (tokens.shape, header.shape)
-        assert (lengths is not None) == header.masked
-        try:
-            payload = encode(tokens, header.storage)
-        except ValueError as reason:
-            raise UserError(f"bank {header.name!r}, image {image!r}: {reason}") from None
-        self.fidelity.note(tokens, payload, lengths)
-        if lengths is not None:
-            payload += lengths.astype(LENGTH_TYPE).tobytes()
-        self._pending.append((_lmdb_key(image), bytes.fromhex(row_key), payload))
-        if len(self._pending) * header.row_bytes >= _COMMIT_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows, keys = self._tables
-        with self._env.begin(write=True) as transaction:
-            for key, row_key, payload in self._pending:
-                transaction.put(key, payload, db=rows)
-                transaction.put(key, row_key, db=keys)
-        self._pending.clear()
-
-    def _count(self) -> int:
-        with self._env.begin() as transaction:
-            return int(transaction.stat(self._tables[0])["entries"])
-
-
-def picture_key(mark: str, digest: str) -> str:
-    """Key of a row made of a picture: the bank's fingerprint, and the digest of the picture file's bytes."""
-    return fingerprint([mark, digest])
-
-
-def _lmdb_key(image: str) -> bytes:
-    key = image.encode()
-    if not 0 < len(key) <= _KEY_LIMIT:
-        raise UserError(
-            f"image name {image[:60]!r}... has {len(key)} bytes; a bank's key holds 1 to {_KEY_LIMIT}: "
-            "rename the picture"
-        )
-    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +67,7 @@ class BankReader:
         read_anew(paths, lambda manifest: self._find_parts(manifest), self._read_all_keys)
 
     def _find_parts(self, manifest: Manifest) -> tuple[BankHeader, list[Part]]:
-        return _header_in_force(self._paths, manifest, self._name), manifest.in_force("bank", self._name)
+        return header_in_force(self._paths, manifest, self._name), manifest.in_force("bank", self._name)
 
     def _read_all_keys(self, found: tuple[BankHeader, list[Part]]) -> None:
         self.header, self._parts = found
