@@ -156,10 +156,10 @@ class TrainSettings(Settings):
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Share that a running average of the weights keeps at each step; selection and checkpoint then use the
     average. 0 uses the weights themselves. The average is over the last 1 / (1 - ema) steps or so."""
-    calibrate: float = Field(default=0.0, ge=0, lt=100)
+    calibrate: float | None = Field(default=None, ge=0, lt=100)
     """Points of top-1 verb accuracy on the seen verbs of dev that may be given up for unseen verbs: their
     logits are raised by the largest number that costs no more (see `calibration`). 0 raises
-    nothing."""
+    nothing; null takes 2, and 0 where `student.as_released` is on, as the released code has none."""
     patience: int = Field(default=0, ge=0)
     """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")

@@ -114,7 +114,18 @@ def test_calibration_raises_the_unseen_verb_alone_and_is_kept_with_the_labels(
     loaded = load_student(tmp_path / "run" / BEST).labels.verb_bias
     assert loaded is not None
     assert torch.equal(loaded, bias)
-    assert "labels.verb_bias" not in train(data, tmp_path / "other")
+    assert "labels.verb_bias" not in train(data, tmp_path / "other", calibrate=0)
+
+
+def test_calibration_is_the_methods_default_and_not_the_released_codes(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    default, two = train(data, tmp_path / "default"), train(data, tmp_path / "two", calibrate=2.0)
+    assert torch.equal(default["labels.verb_bias"], two["labels.verb_bias"])
+    released = {"as_released": True}
+    assert "labels.verb_bias" not in train(data, tmp_path / "released", student=released)
+    asked = train(data, tmp_path / "asked", student=released, calibrate=60.0)
+    assert "labels.verb_bias" in asked
 
 
 def test_calibration_on_a_held_out_picture_is_refused(data: TrainingData, tmp_path: Path) -> None:

@@ -10,10 +10,34 @@ It says nothing of how much the unseen verbs gain.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from cache.errors import UserError
+from stages.student.measuring.evaluate import verb_logits
+from stages.student.network.labels import LabelTexts, LabelVectors
+from stages.student.network.model import Student
+from stages.student.settings import TrainSettings
+from stages.student.training_data import TrainingData, training_verbs
+
+# Points; what each choice costs seen verbs and gives unseen ones is measured in docs/method.md.
+DEFAULT_TOLERANCE = 2.0
+
+
+def calibrated_labels(
+    student: Student, labels: LabelVectors, data: TrainingData, settings: TrainSettings, device: torch.device
+) -> LabelTexts:
+    """The labels with what the unseen verbs' logits are raised by, as `train.calibrate` allows."""
+    tolerance = settings.calibrate
+    if tolerance is None:
+        tolerance = 0.0 if student.as_released else DEFAULT_TOLERANCE
+    if not tolerance or not len(data.select):
+        return data.labels
+    logits, verb = verb_logits(student, labels, data.select, settings.batch_size, device)
+    unseen = ~training_verbs(data)
+    return replace(data.labels, verb_bias=unseen_bias(logits, verb, unseen, tolerance) * unseen)
 
 
 def unseen_bias(logits: Tensor, verb: Tensor, unseen: Tensor, tolerance: float) -> float:
@@ -38,15 +62,9 @@ def unseen_bias(logits: Tensor, verb: Tensor, unseen: Tensor, tolerance: float) 
     others = logits.clone()
     others.scatter_(1, verb[:, None], float("-inf"))
     right = own > others.amax(dim=1)
-    margin = own - others[:, unseen].amax(
-        dim=1
-    )  # a larger number makes a right picture wrong; so does this one
-    costs = (
-        100
-        * right
-        / torch.bincount(verb, minlength=logits.shape[1])[verb]
-        / len(torch.bincount(verb).nonzero())
-    )
+    margin = own - others[:, unseen].amax(dim=1)  # with this number or more a right picture becomes wrong
+    pictures = torch.bincount(verb)
+    costs = 100 * right / pictures[verb] / (pictures > 0).sum()
     order = margin.argsort(stable=True)
     lost = costs.double()[order].cumsum(dim=0)  # by the number that the margin is, or more
     over = (lost > tolerance + 1e-9).nonzero()

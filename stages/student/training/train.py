@@ -16,8 +16,6 @@ from cache.keys import derive_number
 from cache.lock import writer_lock
 from stages.held_signals import signals_held
 from stages.reporter import Advance, Reporter
-from stages.student.measuring.evaluate import evaluate, verb_logits
-from stages.student.measuring.metrics import selection_figure, summarise
 from stages.student.network.labels import LabelTexts
 from stages.student.parts import own_parts, refuse_parts
 from stages.student.processes import LostProcessError, Processes
@@ -25,10 +23,11 @@ from stages.student.reading.data_order import epoch_batches, load
 from stages.student.settings import LossSettings, StudentSettings, TrainSettings
 from stages.student.state_folder import StateFolder
 from stages.student.training.average import WeightAverage
-from stages.student.training.calibration import unseen_bias
+from stages.student.training.calibration import calibrated_labels
 from stages.student.training.checkpoint import BEST, Position, save_student, student_facts
 from stages.student.training.device import choose_device, keep_freed_memory
 from stages.student.training.precision import PRECISIONS, Precision, choose_precision
+from stages.student.training.selection import figure_on_dev
 from stages.student.training.step import Stepper
 from stages.student.training.training_log import TrainingLog
 from stages.student.training_data import TrainingData, build_objective, training_verbs
@@ -240,7 +239,7 @@ class Trainer:
             better = figure is None or position.best is None or figure > position.best
             if better and self._writes:
                 facts = {**self._facts, "epoch": epoch, "step": position.step, "selected": figure}
-                save_student(self.folder / BEST, self.objective.student, self._calibrated_labels(), facts)
+                save_student(self.folder / BEST, self.objective.student, self._calibrated(), facts)
         if log:
             log.epoch(epoch, position.step, figure)
             self.reporter.event("epoch", epoch=epoch, step=position.step, selected=figure, better=better)
@@ -254,39 +253,16 @@ class Trainer:
 
     def _shared_figure(self) -> float | None:
         """Rank 0's; the others wait for it."""
-        figure = self._selection_figure() if self._writes else None
+        figure = self._measured() if self._writes else None
         shared = self.processes.send(math.nan if figure is None else figure)
         return None if math.isnan(shared) else shared
 
-    def _selection_figure(self) -> float | None:
-        """None where the dev set has no picture of a seen verb: then the last epoch counts as the best."""
-        data = self.data
-        if not len(data.select):
-            return None
-        evaluation = evaluate(
-            self.objective.student,
-            self.labels,
-            data.select,
-            data.vocabulary,
-            self.settings.batch_size,
-            self.device,
-            precision=self.precision,
-        )
-        subsets = [data.subset_of[verb] for verb in data.vocabulary.verbs]
-        metrics = summarise(evaluation.results, subsets, "dev")
-        return selection_figure(metrics, "seen", self.settings.select)
+    def _measured(self) -> float | None:
+        student, settings = self.objective.student, self.settings
+        return figure_on_dev(student, self.labels, self.data, settings, self.device, self.precision)
 
-    def _calibrated_labels(self) -> LabelTexts:
-        """The labels with what the unseen verbs' logits are raised by; see `calibration`."""
-        data, settings = self.data, self.settings
-        if not settings.calibrate or not len(data.select):
-            return data.labels
-        logits, verb = verb_logits(
-            self.objective.student, self.labels, data.select, settings.batch_size, self.device
-        )
-        unseen = ~training_verbs(data)
-        bias = unseen_bias(logits, verb, unseen, settings.calibrate)
-        return replace(data.labels, verb_bias=bias * unseen)
+    def _calibrated(self) -> LabelTexts:
+        return calibrated_labels(self.objective.student, self.labels, self.data, self.settings, self.device)
 
     # --- keeping -------------------------------------------------------------------------------------
 
