@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -25,9 +25,6 @@ from pipeline.command_line import (
 )
 from pipeline.inspect_commands import inspect_app
 from pipeline.stops import STOPPED, stops_unwind
-
-if TYPE_CHECKING:
-    pass
 
 _DEBUG = "MIPD_DEBUG"
 
