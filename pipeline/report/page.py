@@ -24,6 +24,8 @@ from pipeline.report.thumbnails import Thumbnail
 from stages.batches import batches
 
 _PER_BLOCK = 50  # thumbnails read at once: enough for a screen, little to wait for
+# In this order: each uses what stands above it.
+_SCRIPTS = ("elements.js", "gallery.js", "store.js", "predictions.js", "page.js")
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 # What could end a script element or, in old browsers, a line of it.
 _RISKY = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
@@ -121,7 +123,7 @@ def _thumbnail_blocks(urls: Sequence[str]) -> Iterator[str]:
 
 def _script() -> str:
     """The files in one function: they share names, and none of these reaches the page's window."""
-    return "\n".join(['"use strict";', "(() => {", _file("page.js"), _file("predictions.js"), "})();"])
+    return "\n".join(['"use strict";', "(() => {", *map(_file, _SCRIPTS), "})();"])
 
 
 def _file(name: str) -> str:

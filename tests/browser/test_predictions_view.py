@@ -102,8 +102,7 @@ def test_predictions_can_be_looked_through_with_keys(open_page: Open) -> None:
     assert not page.locator("#judged .boxes").first.is_visible()
     page.keyboard.press("Escape")
     page.locator("#judged").wait_for(state="hidden")
-    third = "[...document.querySelectorAll('#said-cards .pick')].indexOf(document.activeElement)"
-    page.wait_for_function(f"{third} === 2")
+    page.locator("#said-cards li:nth-child(3) > .pick:focus").wait_for()
     page.wait_for_url(re.compile(f"{VIEW}$"))
 
 

@@ -248,6 +248,12 @@ def test_an_address_of_an_unknown_picture_opens_none(open_page: Open) -> None:
     assert page.locator(".pick").count() > 0
 
 
+def test_an_address_can_lead_to_one_rationale(open_page: Open, written: Written) -> None:
+    page = open_page(f"#image={written.hostile}&kind=negative-gaze").page
+    assert page.locator("#viewer .frame img").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
+    assert "a hopeless text" in page.locator("#viewer article:focus").inner_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(open_page: Open, written: Written, scheme: str) -> None:
     page = open_page(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True).page
