@@ -55,7 +55,8 @@ class Half(NamedTuple):
         assert self.found(page) == expected
 
     def place(self, page: Page) -> str:
-        return page.locator(f"#{self.shown}place").inner_text().split(" of ")[0]
+        told: str = page.locator(f"#{self.shown}place").inner_text()
+        return told.split(" of ")[0]
 
     def closed(self, page: Page) -> None:
         page.locator(f"#{self.dialog}").wait_for(state="hidden")
