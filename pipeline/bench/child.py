@@ -81,9 +81,16 @@ def peak_mib() -> float:
 
     Not getrusage's: that starts from what the parent had, so a large benchmark would measure itself.
     """
-    return memory_kib(os.getpid(), "VmHWM") / 1024
+    return _memory_kib("VmHWM") / 1024
 
 
 def own_bytes() -> int:
     """Memory of this process now, without pages of files, which the system takes back when it needs room."""
-    return memory_kib(os.getpid(), "RssAnon") << 10
+    return _memory_kib("RssAnon") << 10
+
+
+def _memory_kib(line: str) -> int:
+    found = memory_kib(os.getpid(), line)
+    if not found:  # 0 would pass for a figure, and a very good one
+        raise MachineError("memory is measured by Linux's /proc, which is not here; run it on Linux")
+    return found
