@@ -74,7 +74,10 @@ def _failure_lines(paths: StorePaths) -> list[str]:
     """What stage one gave up on and has not made good since."""
     from pipeline.looking.failures import read_failures
 
-    failures = read_failures(paths)
+    try:
+        failures = read_failures(paths)
+    except UserError:
+        return ["failures    cannot be read; find the damage with `mipd-pipe inspect verify`"]
     left = failures.filter(~failures["mended"])["image"].n_unique()
     told = f"{counted(left, 'picture')}; see why with `mipd-pipe inspect rows --status failed`"
     return [f"failures    {told}"] if left else []

@@ -29,7 +29,11 @@ class Ended:
 
 
 def run_command(command: Sequence[str], settings: Mapping[str, object], log: Path) -> Ended:
-    """Runs `mipd-pipe COMMAND --set ...`, its output into `log`. Raises MachineError where it fails."""
+    """Runs `mipd-pipe COMMAND --set ...`, its output into `log`.
+
+    Raises MachineError where it fails, or memory cannot be measured.
+    """
+    peak_mib()  # refused here: in the process that is measured it would be too late to say why
     assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     peak = log.with_name(f"{log.name}.peak")
     program = [sys.executable, "-c", _PROGRAM, str(peak), *command, *assignments]
@@ -56,8 +60,10 @@ main()
 def in_new_process(work: Callable[..., Any], *given: object) -> Any:
     """What `work(*given)` returns in a new process, whose memory is its own.
 
-    `work` and what is given must pickle. Raises MachineError where the process ends without an answer.
+    `work` and what is given must pickle. Raises MachineError where the process ends without an answer, or
+    memory cannot be measured.
     """
+    peak_mib()
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, work, *given))

@@ -58,9 +58,10 @@ def _use(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Verbs, roles and nouns are inputs, as vectors of their texts, so any verb with up to six roles of "
         "any name can be asked for. `labels.safetensors` holds the text embeddings of the verbs, roles and "
-        "nouns of the training; `export.json` their names, the settings of both encoders and how a picture "
-        "is laid into the frame. The picture is read as it is stored: an orientation in its EXIF data is not "
-        "applied."
+        "nouns of the training and, where the student is calibrated, `verb_bias`, to be added to "
+        "`verb_logits` before verbs are ranked, as `mipd-pipe predict` does; `export.json` holds their "
+        "names, the settings of both encoders and how a picture is laid into the frame. The picture is read "
+        "as it is stored: an orientation in its EXIF data is not applied."
     )
 
 

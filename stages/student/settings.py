@@ -159,7 +159,8 @@ class TrainSettings(Settings):
     calibrate: float | None = Field(default=None, ge=0, lt=100)
     """Points of top-1 verb accuracy on the seen verbs of dev that may be given up for unseen verbs: their
     logits are raised by the largest number that costs no more (see `calibration`). 0 raises
-    nothing; null takes 2, and 0 where `student.as_released` is on, as the released code has none."""
+    nothing; null takes 2, but no more than a twentieth of what is named rightly, and 0 where
+    `student.as_released` is on, as the released code has none."""
     patience: int = Field(default=0, ge=0)
     """Training ends after this many epochs in a row without a better `select`; 0 always trains all epochs."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")

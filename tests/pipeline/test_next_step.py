@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.manifest import load_manifest
 from cache.rationales import QuarantineRow, append_quarantine
 from pipeline import stage_one
 from pipeline.config import Config, dump_config
@@ -74,6 +75,12 @@ def test_failures_are_told_until_they_are_made_good(
     append_quarantine(workspace.store, [row], {})
     failed = "\n  failures    1 picture; see why with `mipd-pipe inspect rows --status failed`\n"
     assert failed in next_step(file)
+    (part,) = load_manifest(workspace.store).of("quarantine")
+    whole = (workspace.store.root / part.path).read_bytes()
+    (workspace.store.root / part.path).write_bytes(whole[:-20])
+    damaged = "\n  failures    cannot be read; find the damage with `mipd-pipe inspect verify`\n"
+    assert damaged in next_step(file)
+    (workspace.store.root / part.path).write_bytes(whole)
     stage_one.embed_teacher(workspace)
     assert "  failures" not in next_step(file)
 

@@ -19,6 +19,7 @@ from stages.student.network.queries import LearnedQueries
 from stages.student.reading.data_order import epoch_batches
 from stages.student.reading.dataset import StoreDataset
 from stages.student.settings import Contrast, LossSettings, StudentSettings, TrainSettings
+from stages.student.training import calibration
 from stages.student.training.checkpoint import BEST, load_student
 from stages.student.training.tensor_file import load_tensors
 from stages.student.training.train import Trainer
@@ -118,14 +119,22 @@ def test_calibration_raises_the_unseen_verb_alone_and_is_kept_with_the_labels(
 
 
 def test_calibration_is_the_methods_default_and_not_the_released_codes(
-    data: TrainingData, tmp_path: Path
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    default, two = train(data, tmp_path / "default"), train(data, tmp_path / "two", calibrate=2.0)
-    assert torch.equal(default["labels.verb_bias"], two["labels.verb_bias"])
+    allowed: list[tuple[float, float]] = []
+
+    def bias(logits: Tensor, verb: Tensor, unseen: Tensor, tolerance: float, share: float) -> float:
+        allowed.append((tolerance, share))
+        return 1.5
+
+    monkeypatch.setattr(calibration, "unseen_bias", bias)
+    assert train(data, tmp_path / "default", epochs=1)["labels.verb_bias"].tolist() == [0, 0, 1.5]
+    assert allowed == [(2.0, 0.05)]
     released = {"as_released": True}
-    assert "labels.verb_bias" not in train(data, tmp_path / "released", student=released)
-    asked = train(data, tmp_path / "asked", student=released, calibrate=60.0)
-    assert "labels.verb_bias" in asked
+    assert "labels.verb_bias" not in train(data, tmp_path / "released", student=released, epochs=1)
+    assert len(allowed) == 1
+    train(data, tmp_path / "asked", student=released, epochs=1, calibrate=60.0)
+    assert allowed[1:] == [(60.0, 1.0)]
 
 
 def test_calibration_on_a_held_out_picture_is_refused(data: TrainingData, tmp_path: Path) -> None:

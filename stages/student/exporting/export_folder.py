@@ -2,7 +2,8 @@
 
     export.json            facts: of the checkpoint, of every file here, and what was measured
     README.md              the model card, for people
-    labels.safetensors     text embeddings of the trained verbs, their roles and the nouns, and their centres
+    labels.safetensors     text embeddings of the trained verbs, their roles and the nouns, and their centres;
+                           verb_bias [V], to be added to verb_logits, where the student is calibrated
     labels.onnx            text [N, E], less the centre of its kind -> vector [N, d] in the student's width
     recognise.onnx         vision [B, Q, Ds], verbs [V, d] -> memory, verb, verb_logits
     situate.onnx           memory, verb [B, d], roles [B, R, d], role_mask [B, R], nouns [N, d]

@@ -29,6 +29,16 @@ def test_bias_by_hand(tolerance: float, bias: float) -> None:
     assert unseen_bias(LOGITS, VERB, UNSEEN, tolerance) == pytest.approx(bias, abs=1e-3)
 
 
+@pytest.mark.parametrize(("share", "bias"), [(0.0, 0.0), (0.33, 1.0), (0.34, 2.0), (0.67, 3.0)])
+def test_no_more_than_a_share_of_what_is_right_is_given_up(share: float, bias: float) -> None:
+    """75 points are right: a third of them is one picture, two thirds are two."""
+    assert unseen_bias(LOGITS, VERB, UNSEEN, 99.0, share) == pytest.approx(bias, abs=1e-3)
+
+
+def test_a_student_that_names_nothing_has_nothing_to_give_up() -> None:
+    assert unseen_bias(LOGITS[3:], VERB[3:], UNSEEN, 2.0) == 0
+
+
 @pytest.mark.parametrize(
     ("logits", "verb", "unseen", "tolerance"),
     [
