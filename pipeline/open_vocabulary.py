@@ -14,6 +14,7 @@ from cache.errors import UserError
 from pipeline.frozen_encoders import open_label_text
 from stages.data.verb_list import read_verb_list
 from stages.data.vocabulary import VerbFrame, Vocabulary
+from stages.plural import counted
 from stages.reporter import Reporter
 from stages.student.network.labels import LabelTexts, assemble_labels
 from stages.teacher.embed_settings import EmbedSettings
@@ -98,12 +99,10 @@ def _sentences(verb: str, frame: VerbFrame, settings: EmbedSettings) -> dict[str
 
 def _tell_new(wanted: Vocabulary, facts: Mapping[str, Any], path: Path, reporter: Reporter) -> None:
     """A mistyped name is a new one, and nothing else would show it."""
-    known = {role for roles in facts["verbs"].values() for role in roles}
-    for what, names, trained in (
-        ("verbs", wanted.verbs, facts["verbs"].keys()),
-        ("roles", wanted.roles, known),
-    ):
+    seen = [verb for verb, subset in facts["subset_of"].items() if subset != "unseen"]
+    roles = {role for verb in seen for role in facts["verbs"][verb]}
+    for what, names, trained in (("verb", wanted.verbs, set(seen)), ("role", wanted.roles, roles)):
         new = [name for name in names if name not in trained]
         shown = ", ".join(map(repr, new[:5])) + (", ..." if len(new) > 5 else "")
         told = f"; not among those of training, so known by their text alone: {shown}" if new else ""
-        reporter.say(f"{path}: {len(names)} {what}{told}")
+        reporter.say(f"{path}: {counted(len(names), what)}{told}")

@@ -209,8 +209,9 @@ def evaluate(
     if split not in ("dev", "test"):
         allowed = ", ".join(name for name in get_args(Split) if name != "train")
         raise UserError(f"--split {split!r} is not one of {allowed}; training pictures are not evaluated on")
-    config, data = workspace.config, workspace.data
+    config = workspace.config
     trained = load_student(config.run_dir / "student" / BEST)
+    data = workspace.data
     samples = data.split("dev" if split == "dev" else "test")
     if not samples:
         raise UserError(f"the {split} split of {config.data.root} has no usable picture; see `check-data`")
@@ -224,8 +225,7 @@ def evaluate(
         vocabulary, texts = asked.vocabulary, asked.texts
         samples = asked_samples(samples, vocabulary, verbs, workspace.console)
         subset_of = asked_subsets(vocabulary, trained.facts)
-    dataset = _dataset(workspace, samples, teacher=False, vocabulary=vocabulary)
-    require_same_encoder(dataset, trained.facts)
+    dataset = _measured(workspace, samples, vocabulary, trained.facts)
     device = choose_device(config.train.device)
     student = trained.student.to(device)
     labels = student.label_vectors(texts.to(device))
@@ -244,6 +244,8 @@ def evaluate(
     subsets = [subset_of[verb] for verb in vocabulary.verbs]
     name: Split = "dev" if split == "dev" else "test"
     telling = tell(evaluation, vocabulary.verbs, subsets, name, config.evaluate)
+    if verbs:
+        telling.metrics["verb_list"] = verbs.name
     telling.metrics["data"] = {"evaluated": data.fingerprint, "trained": trained_on(trained.facts)}
     write_files(telling, config.run_dir, verbs.stem if verbs else "")
     figures = telling.metrics["harmonic_mean"]
@@ -264,7 +266,16 @@ def evaluation_data(workspace: Workspace, facts: Mapping[str, Any], split: Split
     samples = workspace.data.split(split)
     if not samples:
         raise UserError(f"the {split} split of {workspace.config.data.root} has no usable picture")
-    dataset = _dataset(workspace, samples, teacher=False)
+    return _measured(workspace, samples, workspace.data.vocabulary, facts)
+
+
+def _measured(
+    workspace: Workspace, samples: Sequence[Sample], vocabulary: Vocabulary, facts: Mapping[str, Any]
+) -> StoreDataset:
+    """Rows are found by their pictures' names, so the store must be of this data set and these pictures."""
+    _require_same_data(workspace)
+    dataset = _dataset(workspace, tuple(samples), teacher=False, vocabulary=vocabulary)
+    dataset.require_current(workspace.picture_digests(sample.image for sample in dataset.samples))
     require_same_encoder(dataset, facts)
     return dataset
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cache.atomic import TEMPORARY, disk_fault, sync_folder
 from cache.errors import UserError
+from pipeline.checks.checkpoint_checks import other_data_notes
 from pipeline.exporting.export_figures import dev_figures, latency_of
 from pipeline.exporting.licences import licence_of
 from pipeline.exporting.model_card import figure_lines, model_card
@@ -109,6 +110,7 @@ def _fill(
         facts["int8"] = {"bytes_before": before, "bytes_after": after, "differences": changed}
     if dataset is not None:
         facts["figures"] = dev_figures(workspace, trained, dataset, folder)._asdict()
+        facts["measured_on"] = workspace.data.fingerprint
     facts["latency"] = latency_of(trained, tokens, folder, request.runs)
     return facts
 
@@ -124,7 +126,10 @@ def _measured_on(
     if not request.measure:
         return None
     try:
-        return evaluation_data(workspace, trained.facts, "dev")
+        dataset = evaluation_data(workspace, trained.facts, "dev")
+        for note in other_data_notes(workspace, trained.facts, "dev"):
+            workspace.console.say(note)
+        return dataset
     except UserError as reason:
         if request.int8:
             raise UserError(

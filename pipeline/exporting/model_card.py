@@ -108,6 +108,10 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
     if not facts["figures"]:
         yield "Not measured at the export: the data set and its store were not at hand, or not asked for."
         return
+    trained, measured = facts["checkpoint"]["fingerprint"]["data"], facts.get("measured_on")
+    if measured not in (None, trained):
+        yield f"These are of another data set than the student was trained on: `{measured}`."
+        yield ""
     samples = facts["figures"]["exported"]["subsets"]["all"]["samples"]
     yield (
         f"On the dev set, {samples} pictures, in percent, averaged per verb and then over verbs; in brackets "

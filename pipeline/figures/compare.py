@@ -47,6 +47,7 @@ def compare(folders: Sequence[Path], figures: Sequence[str] = ("top1.verb", "top
     groups: dict[str, dict[int, dict[str, Any]]] = {}
     reference = _settings(folders[0])
     _require_same_split(folders)
+    _require_same_data(folders)
     for number, folder in enumerate(folders):
         name = ", ".join(changed_settings(reference, _settings(folder))) or "reference"
         runs, seed = groups.setdefault(name, {}), _seed(folder)
@@ -82,6 +83,18 @@ def _require_same_split(folders: Sequence[Path]) -> None:
         raise UserError(
             f"the runs were measured on different splits ({listed}), so their figures cannot be compared; "
             "measure them alike with `mipd-pipe evaluate --split test`"
+        )
+
+
+def _require_same_data(folders: Sequence[Path]) -> None:
+    """Runs measured before metrics.json told the data are taken as they are."""
+    told = {folder: _metrics(folder).get("data", {}).get("evaluated") for folder in folders}
+    measured = {folder: data for folder, data in told.items() if data}
+    if len(set(measured.values())) > 1:
+        listed = ", ".join(f"{folder} on {data}" for folder, data in measured.items())
+        raise UserError(
+            f"the runs were measured on different data ({listed}), so their figures cannot be compared; "
+            "measure them on one data set with `mipd-pipe evaluate`"
         )
 
 

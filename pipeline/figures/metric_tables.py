@@ -49,11 +49,17 @@ def level(metrics: Mapping[str, Any]) -> str:
     return f"{100 * told['level']:g} %" if told else ""
 
 
+def _measured(metrics: Mapping[str, Any]) -> str:
+    """The pictures that the figures are of, and among which verbs where those are not the student's own."""
+    among = f" among the verbs of {metrics['verb_list']}" if "verb_list" in metrics else ""
+    return f"{metrics['split']} set{among}"
+
+
 def as_text(metrics: Mapping[str, Any]) -> str:
     """For a terminal: 94 columns, or 79 without intervals. The harmonic mean is of seen and unseen."""
     wide = 13 if level(metrics) else 10
     lines = [
-        f"{metrics['split']} set, in percent, averaged per verb and then over verbs"
+        f"{printable(_measured(metrics))}, in percent, averaged per verb and then over verbs"
         + (f"; ± half of the {level(metrics)} interval" if level(metrics) else ""),
         f"{'':<14}{'pictures':>9}{'verbs':>6}" + "".join(f"{name:>{wide}}" for name in COLUMNS),
     ]
@@ -78,7 +84,7 @@ def _text_cell(figure: float | None, ends: Sequence[float] | None, wide: int) ->
 
 def as_markdown(metrics: Mapping[str, Any], worst: Sequence[Confusion]) -> str:
     """Headed tables, for a README or an issue; intervals in full."""
-    lines = [f"## Figures on the {markdown_text(metrics['split'])} set", ""]
+    lines = [f"## Figures on the {markdown_text(_measured(metrics))}", ""]
     lines += [f"In percent, averaged per verb and then over verbs{_in_brackets(metrics)}.", ""]
     head = ["", "subset", "pictures", "verbs", *COLUMNS]
     lines += ["| " + " | ".join(map(markdown_text, head)) + " |", "|---|---|" + "--:|" * (len(head) - 2)]
@@ -116,7 +122,7 @@ def markdown_text(text: str) -> str:
 
 def as_latex(metrics: Mapping[str, Any], worst: Sequence[Confusion]) -> str:
     r"""Two ``tabular``s for a paper, to be read with ``\input``; no package is needed."""
-    lines = [f"% {metrics['split']} set, in percent, averaged per verb and then over verbs"]
+    lines = [f"% {latex_text(_measured(metrics))}, in percent, averaged per verb and then over verbs"]
     if level(metrics):
         lines.append(f"% +- half of the {level(metrics)} interval")
     lines += [r"\begin{tabular}{l" + "r" * (2 + len(COLUMNS)) + "}", r"\hline"]

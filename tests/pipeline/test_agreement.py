@@ -269,6 +269,23 @@ def test_every_attempt_that_is_still_allowed_is_asked_for(copied: Path, small_co
     assert read_rationales(StorePaths(copied / "store")).filter("usable").height == 4 * 104
 
 
+def test_runs_measured_on_different_data_are_not_compared(
+    copied: Path, tmp_path: Path, small_config: Make
+) -> None:
+    stage_two.evaluate(Workspace(small_config(copied, "train.epochs=1")))
+    other = Path(shutil.copytree(copied, tmp_path / "other"))
+    metrics = json.loads((copied / "metrics.json").read_text())
+    (other / "metrics.json").write_text(json.dumps({**metrics, "data": {"evaluated": "e1se"}}))
+    own = metrics["data"]["evaluated"]
+    with pytest.raises(
+        UserError, match=rf"different data \({copied} on {own}, {other} on e1se\), so their figures cannot"
+    ):
+        compare([copied, other])
+    del metrics["data"]
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    assert "reference (2 runs)" in compare([copied, other]).text
+
+
 def test_runs_measured_on_different_splits_are_not_compared(copied: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(copied, tmp_path / "other"))
     for run, split in ((copied, "test"), (other, "dev")):

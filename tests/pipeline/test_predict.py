@@ -168,7 +168,12 @@ def test_drawn_pictures_bear_names_of_their_own(trained: Config, asker: Asker, t
 def test_the_training_verbs_as_a_file_have_the_very_vectors_of_the_checkpoint(trained: Config) -> None:
     kept = load_student(trained.run_dir / "student" / BEST)
     space = trained.data.root / "SWiG_jsons" / "imsitu_space.json"
-    asked = open_vocabulary(kept.facts, kept.labels, space, "", "cpu", SilentReporter())
+    heard = Heard()
+    asked = open_vocabulary(kept.facts, kept.labels, space, "", "cpu", heard)
+    unseen = [verb for verb in asked.vocabulary.verbs if kept.facts["subset_of"][verb] == "unseen"]
+    shown = ", ".join(map(repr, unseen[:5]))
+    told = f"48 verbs; not among those of training, so known by their text alone: {shown}, ..."
+    assert f"{space}: {told}" in heard.lines
     order = [asked.vocabulary.verbs.index(verb) for verb in kept.facts["verbs"]]
     assert np.array_equal(asked.texts.verb.numpy()[order], kept.labels.verb.numpy())
     assert np.array_equal(asked.texts.role.numpy()[order], kept.labels.role.numpy())
@@ -311,6 +316,10 @@ def test_evaluating_among_the_same_verbs_gives_the_same_figures(trained: Config)
     space = trained.data.root / "SWiG_jsons" / "imsitu_space.json"
     result = stage_two.evaluate(Workspace(trained), "test", verbs=space)
     assert result.data["subsets"] == before["subsets"]
+    assert result.text.startswith("test set among the verbs of imsitu_space.json, in percent")
+    for kind in ("md", "tex"):
+        first = (trained.run_dir / f"metrics-imsitu_space.{kind}").read_text().splitlines()[0]
+        assert r"test set among the verbs of imsitu\_space.json" in first
     assert json.loads((trained.run_dir / "metrics.json").read_text()) == before
     assert (trained.run_dir / "metrics-imsitu_space.json").exists()
 

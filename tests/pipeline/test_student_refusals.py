@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from cache.errors import UserError
 from pipeline import stage_one, stage_two
-from pipeline.config import Config
+from pipeline.config import Config, load_config
 from pipeline.workspace import Workspace
-from stages.data.scenes import ANNOTATIONS
+from stages.data.scenes import ANNOTATIONS, draw_data_set
 from stages.student.training.checkpoint import BEST
 from stages.student.training.tensor_file import FORMAT, load_tensors, save_tensors
 
@@ -64,6 +64,39 @@ def test_figures_on_other_data_with_the_same_labels_are_told_to_be(copied: Path,
         "if none of its test pictures was a training picture there\n"
     )
     assert json.loads((copied / "metrics.json").read_text())["data"] == {"evaluated": own, "trained": "e1se"}
+
+
+def test_a_store_of_other_pictures_with_the_same_names_is_not_measured_on(
+    copied: Path, small_config: Make, tmp_path: Path
+) -> None:
+    other = tmp_path / "data"
+    draw_data_set(other, images=200, seed=5)
+    before = (copied / "metrics.json").read_bytes()
+    config = small_config(copied, f"data.root={other}")
+    message = rf"^the store at {copied}/store was written for data \w+, but {other} is now \w+: annotations"
+    with pytest.raises(UserError, match=message):
+        stage_two.evaluate(Workspace(config))
+    assert (copied / "metrics.json").read_bytes() == before
+
+
+def test_pictures_that_changed_after_they_were_embedded_are_not_measured_on(
+    copied: Path, small_config: Make, drawn_data: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(drawn_data, tmp_path / "data"))
+    config = small_config(copied, f"data.root={data}")
+    stage_two.evaluate(Workspace(config))
+    picture = Workspace(config).data.picture(Workspace(config).data.split("test")[0].image)
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=rf"^1 of \d+ pictures, e.g. '{picture.name}', are not the ones that"):
+        stage_two.evaluate(Workspace(config))
+
+
+def test_a_run_without_a_student_says_so_before_anything_is_drawn(tmp_path: Path) -> None:
+    config = load_config(Path("demo"), [f"run_dir={tmp_path / 'run'}"])
+    empty = config.model_copy(update={"data": config.data.model_copy(update={"root": tmp_path / "data"})})
+    with pytest.raises(UserError, match="train-student"):
+        stage_two.evaluate(Workspace(empty))
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_cut_checkpoint_and_one_of_a_newer_version_are_named(copied: Path, small_config: Make) -> None:

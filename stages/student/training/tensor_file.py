@@ -22,7 +22,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     document = json.dumps({"format": FORMAT, **facts}, ensure_ascii=False)
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # by the user's umask; safetensors lets the owner alone read
         save_file(own, temporary, metadata={"mipd": document})
+        temporary.chmod(mode)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

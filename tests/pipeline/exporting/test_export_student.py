@@ -17,6 +17,7 @@ from cache.errors import FindingsError, UserError
 from pipeline.config import Config
 from pipeline.exporting.export_student import ExportRequest, export_student
 from pipeline.exporting.licences import licence_of
+from pipeline.exporting.model_card import model_card
 from pipeline.predict import PredictRequest, predict
 from pipeline.result import Result
 from pipeline.workspace import Workspace
@@ -138,6 +139,17 @@ def test_int8_is_smaller_and_its_change_of_figures_is_told(exported: tuple[Path,
     assert f"{there:.2f} ({change:+.2f})" in result.text
     card = (folder / "README.md").read_text()
     assert f"{there:.2f} ({change:+.2f})" in card
+
+
+def test_the_card_tells_where_its_figures_are_of_other_data(
+    exported: tuple[Path, Result], trained: Config
+) -> None:
+    facts = json.loads((exported[0] / "export.json").read_text())
+    own = Workspace(trained).data.fingerprint
+    assert facts["measured_on"] == own
+    told = "These are of another data set than the student was trained on"
+    assert told not in model_card(facts)
+    assert f"{told}: `e1se`." in model_card({**facts, "measured_on": "e1se"})
 
 
 def test_the_card_tells_data_split_latency_and_licences(

@@ -21,6 +21,12 @@ def test_tensors_and_facts_come_back(tmp_path: Path) -> None:
     assert facts == load_facts(path) == {"format": 2, "step": 3, "verb": "žabí"}
 
 
+def test_whoever_may_read_other_files_of_the_user_may_read_these(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(1)}, {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_tensors_that_share_memory_are_both_kept(tmp_path: Path) -> None:
     whole = torch.arange(4)
     save_tensors(tmp_path / "x", {"whole": whole, "part": whole[:2]}, {})
