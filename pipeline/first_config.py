@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -112,7 +113,7 @@ def _scalar(value: Path) -> str:
 
 def _require_data(layout: Layout) -> None:
     """A configuration for nothing would only put the mistake off."""
-    if not _count_pictures(layout):
+    if not any(_pictures(layout)):
         raise UserError(
             f"{layout.images} holds no picture ({', '.join(sorted(_PICTURES))}); nothing is written: put the "
             "pictures there, or give another folder with --data"
@@ -124,8 +125,8 @@ def _require_data(layout: Layout) -> None:
         )
 
 
-def _count_pictures(layout: Layout) -> int:
-    return sum(path.suffix.lower() in _PICTURES for path in layout.images.iterdir())
+def _pictures(layout: Layout) -> Iterator[Path]:
+    return (path for path in layout.images.iterdir() if path.suffix.lower() in _PICTURES)
 
 
 def _annotated(layout: Layout) -> list[str]:
@@ -141,7 +142,7 @@ def _describe(layout: Layout) -> list[str]:
         else "the 10 % of verbs with the fewest training pictures"
     )
     return [
-        f"pictures     {layout.images} ({_count_pictures(layout)})",
+        f"pictures     {layout.images} ({sum(1 for _ in _pictures(layout))})",
         f"annotations  {layout.annotations} ({', '.join(_annotated(layout)) or 'released split files'})",
         f"unseen verbs {unseen}",
     ]

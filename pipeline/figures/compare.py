@@ -46,12 +46,16 @@ def compare(folders: Sequence[Path], figures: Sequence[str] = ("top1.verb", "top
     _require_known(figures)
     groups: dict[str, dict[int, dict[str, Any]]] = {}
     reference = _settings(folders[0])
-    _require_same_split(folders)
-    _require_same_data(folders)
+    metrics = {folder: _metrics(folder) for folder in folders}
+    splits = {folder: one["split"] for folder, one in metrics.items()}
+    _require_alike("splits", splits, "measure them alike with `mipd-pipe evaluate --split test`")
+    # Runs measured before metrics.json told the data are taken as they are.
+    data_of = {folder: one["data"]["evaluated"] for folder, one in metrics.items() if "data" in one}
+    _require_alike("data", data_of, "measure them on one data set with `mipd-pipe evaluate`")
     for number, folder in enumerate(folders):
         name = ", ".join(changed_settings(reference, _settings(folder))) or "reference"
         runs, seed = groups.setdefault(name, {}), _seed(folder)
-        runs[seed if seed not in runs else -1 - number] = _metrics(folder)  # a seed twice pairs with none
+        runs[seed if seed not in runs else -1 - number] = metrics[folder]  # a seed twice pairs with none
     data = [_group(name, runs, groups["reference"], figures) for name, runs in groups.items()]
     return Result("\n".join(_lines(data, figures)), data)
 
@@ -76,25 +80,12 @@ def _require_known(figures: Sequence[str]) -> None:
             raise UserError(f"--figures {figure!r} is not one of {', '.join(FIGURES)}")
 
 
-def _require_same_split(folders: Sequence[Path]) -> None:
-    splits = {folder: _metrics(folder)["split"] for folder in folders}
-    if len(set(splits.values())) > 1:
-        listed = ", ".join(f"{folder} on {split}" for folder, split in splits.items())
+def _require_alike(what: str, told: Mapping[Path, str], mend: str) -> None:
+    if len(set(told.values())) > 1:
+        listed = ", ".join(f"{folder} on {value}" for folder, value in told.items())
         raise UserError(
-            f"the runs were measured on different splits ({listed}), so their figures cannot be compared; "
-            "measure them alike with `mipd-pipe evaluate --split test`"
-        )
-
-
-def _require_same_data(folders: Sequence[Path]) -> None:
-    """Runs measured before metrics.json told the data are taken as they are."""
-    told = {folder: _metrics(folder).get("data", {}).get("evaluated") for folder in folders}
-    measured = {folder: data for folder, data in told.items() if data}
-    if len(set(measured.values())) > 1:
-        listed = ", ".join(f"{folder} on {data}" for folder, data in measured.items())
-        raise UserError(
-            f"the runs were measured on different data ({listed}), so their figures cannot be compared; "
-            "measure them on one data set with `mipd-pipe evaluate`"
+            f"the runs were measured on different {what} ({listed}), so their figures cannot be "
+            f"compared; {mend}"
         )
 
 

@@ -182,7 +182,7 @@ class Generator:
                 "the data set has no training picture, so there is nothing to write rationales for; "
                 "see every problem with `mipd-pipe check-data`"
             )
-        _check_failures(summary, plan.total, max_failure_rate, _latest_reason(self.paths))
+        _check_failures(summary, plan.total, max_failure_rate, self.paths)
         return summary
 
     def _tell_end(self, summary: GenerateSummary, budget_hours: float | None) -> None:
@@ -301,10 +301,11 @@ def _latest_reason(paths: StorePaths) -> str:
     return str(reasons[-1]) if len(reasons) else ""
 
 
-def _check_failures(summary: GenerateSummary, total: int, bound: float, reason: str) -> None:
+def _check_failures(summary: GenerateSummary, total: int, bound: float, paths: StorePaths) -> None:
     useless = summary.failed + summary.empty
     if useless > bound * total:
         empty = f" and {summary.empty} have no accepted rationale" if summary.empty else ""
+        reason = _latest_reason(paths)
         latest = f" The latest: {reason}." if reason else ""
         raise FindingsError(
             f"{summary.failed} of {total} training pictures failed{empty} ({useless / total:.1%}), more than "
